@@ -12,7 +12,7 @@ namespace {
 TEST(DType, NamesAndGgmlNumbersRoundTrip) {
 #define X(n, elems, bytes, ggml)            \
   EXPECT_EQ(dtype_from_name(#n), DType::n); \
-  if (ggml >= 0) EXPECT_EQ(dtype_from_ggml(static_cast<uint32_t>(ggml)), DType::n);
+  if (ggml >= 0) { EXPECT_EQ(dtype_from_ggml(static_cast<uint32_t>(ggml)), DType::n); }
   SLUICE_DTYPES(X)
 #undef X
   EXPECT_EQ(dtype_from_name("BFloat16"), DType::bf16);
