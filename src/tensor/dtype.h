@@ -3,6 +3,7 @@
 // pack/unpack in quant/.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -36,6 +37,14 @@ enum class DType : uint8_t {
   SLUICE_DTYPES(X)
 #undef X
 };
+
+constexpr auto enum_names(DType) {
+  return std::array{
+#define X(name, elems, bytes, ggml) std::string_view(#name),
+      SLUICE_DTYPES(X)
+#undef X
+  };
+}
 
 struct DTypeInfo {
   std::string_view name;

@@ -1,0 +1,76 @@
+// The one hardware interface. It knows memory and queues of work, and nothing of models or ops.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+
+namespace sluice::device {
+
+/// What the machine is, as far as plans depend on it.
+struct DeviceInfo {
+  std::string kind;           // "cpu", "cuda": the name users give to --device
+  std::string name;           // "AMD EPYC 9B14"
+  std::string features;       // what kernels may use, e.g. "avx2 avx512 vnni"
+  int parallelism = 1;        // threads (cpu) or SMs (cuda)
+  uint64_t memory_bytes = 0;  // usable memory
+};
+
+/// A queue of work. Kernels are given one; on the CPU it carries the thread pool and runs in the caller's
+/// order.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  /// Returns when everything queued so far is done.
+  virtual void synchronize() = 0;
+};
+
+class Device;
+
+/// Memory of a device, freed with its owner.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Device* device, void* data, size_t bytes) : device_(device), data_(data), bytes_(bytes) {}
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~Buffer();
+
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  size_t size() const { return bytes_; }
+
+ private:
+  Device* device_ = nullptr;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual const DeviceInfo& info() const = 0;
+
+  /// Zeroed memory, aligned to at least 64 bytes, large ones to 2 MiB. `what` names it in a refusal.
+  virtual Result<Buffer> allocate(size_t bytes, const std::string& what) = 0;
+  virtual void free(void* data, size_t bytes) = 0;
+
+  virtual std::unique_ptr<Stream> make_stream() = 0;
+
+  /// Whether kernels may read host memory such as a mapped file directly.
+  virtual bool shares_host_memory() const = 0;
+};
+
+inline Buffer::~Buffer() {
+  if (data_ != nullptr) device_->free(data_, bytes_);
+}
+
+}  // namespace sluice::device
