@@ -20,7 +20,7 @@ constexpr int kMaxBlockElems = 256;
 /// Formats without groups have scale = 1; formats without an offset have m = 0.
 struct Block {
   float d = 0;  // of the whole block; always a value that f16 can hold
-  float m = 0;  // likewise; the k-quants store -m
+  float m = 0;  // likewise
   int8_t scale[16] = {};
   uint8_t min[16] = {};
   int8_t code[kMaxBlockElems] = {};
@@ -33,6 +33,7 @@ struct BlockFormat {
   int group;     // consecutive elements that share a scale
   int d_offset;  // byte offset of the f16 `d` in the packed block
   int m_offset;  // byte offset of the f16 `m`, -1 when the format has none
+  float m_sign;  // -1 when the format subtracts the stored value, else 1
 
   /// Packed bytes -> scale, min and code. d and m are filled by the caller, who knows their offsets.
   void (*unpack)(const std::byte* packed, Block& block);
