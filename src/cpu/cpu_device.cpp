@@ -1,0 +1,107 @@
+#include "cpu/cpu_device.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+#include <new>
+
+#include "base/checked.h"
+#include "cpu/kernels.h"
+
+namespace sluice::cpu {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr std::align_val_t kSmallAlignment{64};
+
+/// Fresh zero pages that begin at a huge page.
+void* map_huge(size_t bytes) {
+  const size_t mapped = bytes + kHugePage;
+  void* raw = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (raw == MAP_FAILED) return nullptr;
+  auto* begin = static_cast<std::byte*>(raw);
+  const size_t head = (kHugePage - reinterpret_cast<uintptr_t>(raw) % kHugePage) % kHugePage;
+  if (head > 0) munmap(begin, head);
+  if (head < kHugePage) munmap(begin + head + bytes, kHugePage - head);
+  madvise(begin + head, bytes, MADV_HUGEPAGE);  // advice: without it the memory is slower, not wrong
+  return begin + head;
+}
+
+class CpuDevice final : public device::Device {
+ public:
+  CpuDevice(const CpuFeatures& features, Isa isa, int threads) : pool_(threads) {
+    info_.kind = "cpu";
+    info_.name = features.name;
+    info_.features = enum_names(isa)[static_cast<size_t>(isa)];
+    info_.parallelism = threads;
+    info_.memory_bytes = usable_memory();
+  }
+
+  const device::DeviceInfo& info() const override { return info_; }
+
+  Result<device::Buffer> allocate(size_t bytes, const std::string& what) override {
+    if (bytes == 0) return device::Buffer();
+    const std::optional<size_t> size = rounded(bytes);
+    void* data = nullptr;
+    if (size && *size >= kHugePage) {
+      data = map_huge(*size);
+    } else if (size) {
+      data = ::operator new(*size, kSmallAlignment, std::nothrow);
+      if (data != nullptr) std::memset(data, 0, *size);
+    }
+    if (data == nullptr)
+      return resource_exhausted("cannot allocate {} bytes for {}: use a smaller model, batch or context",
+                                bytes, what);
+    return device::Buffer(this, data, bytes);
+  }
+
+  void free(void* data, size_t bytes) override {
+    const size_t size = *rounded(bytes);
+    if (size >= kHugePage) {
+      munmap(data, size);
+    } else {
+      ::operator delete(data, kSmallAlignment);
+    }
+  }
+
+  std::unique_ptr<device::Stream> make_stream() override { return std::make_unique<CpuStream>(pool_); }
+  bool shares_host_memory() const override { return true; }
+
+ private:
+  /// Bytes really taken for a request of `bytes`: whole cache lines, whole pages for mapped memory.
+  static std::optional<size_t> rounded(size_t bytes) {
+    const auto room = checked_add<size_t>(bytes, 2 * kHugePage);
+    if (!room) return std::nullopt;
+    return bytes >= kHugePage ? round_up<size_t>(bytes, 4096) : round_up<size_t>(bytes, 64);
+  }
+
+  device::DeviceInfo info_;
+  ThreadPool pool_;
+};
+
+}  // namespace
+
+Result<ops::Backend> make_cpu_backend(const CpuOptions& options) {
+  constexpr int kMaxThreads = 1024;
+  if (options.threads < 0 || options.threads > kMaxThreads)
+    return invalid_argument("threads = {}: give a number from 1 to {}, or 0 for all", options.threads,
+                            kMaxThreads);
+  const CpuFeatures features = detect_features();
+  Isa isa = features.isa;
+  if (!options.isa.empty()) {
+    const auto wanted = enum_from_name<Isa>(options.isa);
+    if (!wanted)
+      return invalid_argument("isa = \"{}\": it is one of scalar, avx2, avx512, avx512vnni", options.isa);
+    if (*wanted > isa)
+      return unsupported("isa = {}: this machine ({}) has no more than {}", options.isa, features.name,
+                         enum_name(isa));
+    isa = *wanted;
+  }
+  const int threads = options.threads > 0 ? options.threads : std::min(usable_cpus(), kMaxThreads);
+  ops::Backend backend;
+  backend.device = std::make_unique<CpuDevice>(features, isa, threads);
+  register_cpu_kernels(backend.kernels, isa);
+  return backend;
+}
+
+}  // namespace sluice::cpu

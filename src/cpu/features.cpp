@@ -1,0 +1,110 @@
+#include "cpu/features.h"
+
+#include <cpuid.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <optional>
+
+namespace sluice::cpu {
+namespace {
+
+struct CpuId {
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+};
+CpuId cpuid(uint32_t leaf, uint32_t subleaf = 0) {
+  CpuId r;
+  if (!__get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d)) return {};
+  return r;
+}
+bool bit(uint32_t word, int index) { return ((word >> index) & 1u) != 0; }
+
+/// Register state that the operating system saves: XCR0.
+uint64_t enabled_state() {
+  uint32_t low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return uint64_t{high} << 32 | low;
+}
+
+Isa detect_isa() {
+  const CpuId one = cpuid(1), seven = cpuid(7);
+  const bool osxsave = bit(one.c, 27);
+  const uint64_t state = osxsave ? enabled_state() : 0;
+  const bool ymm = (state & 0x06) == 0x06;
+  const bool zmm = (state & 0xe6) == 0xe6;
+  const bool avx2 = ymm && bit(one.c, 28) && bit(seven.b, 5) && bit(one.c, 12) && bit(one.c, 29);
+  const bool avx512 =
+      avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
+  const bool vnni = avx512 && bit(seven.c, 11);
+  return vnni ? Isa::avx512vnni : avx512 ? Isa::avx512 : avx2 ? Isa::avx2 : Isa::scalar;
+}
+
+std::string brand() {
+  char text[49] = {};
+  for (uint32_t i = 0; i < 3; ++i) {
+    const CpuId part = cpuid(0x80000002u + i);
+    std::memcpy(text + 16 * i, &part, 16);
+  }
+  std::string name(text);
+  name.erase(0, name.find_first_not_of(' '));
+  name.erase(name.find_last_not_of(' ') + 1);
+  return name.empty() ? "x86-64" : name;
+}
+
+/// Visits the directory of this process's control group (version 2) and those above it.
+template <typename Visit>
+void for_each_cgroup(const Visit& visit) {
+  std::ifstream file("/proc/self/cgroup");
+  std::string group;
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("0::", 0) == 0) group = line.substr(3);
+  }
+  while (!group.empty()) {
+    visit("/sys/fs/cgroup" + (group == "/" ? std::string() : group));
+    group = group == "/" ? "" : group.rfind('/') == 0 ? "/" : group.substr(0, group.rfind('/'));
+  }
+}
+
+/// The first number of a file; nothing when it is absent or says "max". A second number goes to `second`.
+std::optional<double> read_limit(const std::string& path, double* second = nullptr) {
+  std::ifstream file(path);
+  double value = 0;
+  if (!(file >> value)) return std::nullopt;
+  if (second != nullptr && !(file >> *second)) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+CpuFeatures detect_features() { return {detect_isa(), brand()}; }
+
+int usable_cpus() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  int cpus = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask)
+                                                           : static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  for_each_cgroup([&](const std::string& dir) {
+    double period = 0;
+    const auto quota = read_limit(dir + "/cpu.max", &period);
+    // Rounded down: one thread too many runs into the quota and stalls all.
+    if (quota && period > 0) cpus = std::min(cpus, static_cast<int>(std::floor(*quota / period)));
+  });
+  return std::max(cpus, 1);
+}
+
+uint64_t usable_memory() {
+  uint64_t bytes =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  for_each_cgroup([&](const std::string& dir) {
+    if (const auto limit = read_limit(dir + "/memory.max"))
+      bytes = std::min(bytes, static_cast<uint64_t>(*limit));
+  });
+  return bytes;
+}
+
+}  // namespace sluice::cpu

@@ -1,0 +1,34 @@
+// What this machine's cores can execute, and how many of them we may use.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+namespace sluice::cpu {
+
+/// Instruction sets that kernels are compiled for; each includes those before it.
+enum class Isa {
+  scalar,      // the x86-64 baseline
+  avx2,        // AVX2, FMA, F16C
+  avx512,      // AVX-512 F, BW, DQ, VL
+  avx512vnni,  // + VNNI
+};
+constexpr auto enum_names(Isa) {
+  return std::array<std::string_view, 4>{"scalar", "avx2", "avx512", "avx512vnni"};
+}
+
+struct CpuFeatures {
+  Isa isa = Isa::scalar;  // the best one that processor and operating system support
+  std::string name;       // the processor's own, "AMD EPYC 9B14"
+};
+
+CpuFeatures detect_features();
+
+/// CPUs that this process may run on: its affinity mask, cut to the CPU quota of its control groups.
+int usable_cpus();
+
+/// Memory of the machine, cut to the limit of this process's control groups. Bytes.
+uint64_t usable_memory();
+
+}  // namespace sluice::cpu
