@@ -2,15 +2,15 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
-#include "base/checked.h"
+#include "base/check.h"
 #include "base/error.h"
 
 namespace sluice::model {
@@ -86,19 +86,20 @@ class GgufMetadata {
   /// Adds a key; false, and nothing changed, when it is there already.
   bool add(std::string key, GgufValue value) { return map_.emplace(std::move(key), std::move(value)).second; }
 
-  /// Each getter refuses, naming file and key: a key that is absent (not_found), a value of another kind and
-  /// a number that does not fit (invalid_argument). Integers of every width are accepted for an integer,
-  /// integers and floats for a float.
-  Result<uint32_t> get_u32(std::string_view key) const { return get_integer<uint32_t>(key); }
-  Result<uint64_t> get_u64(std::string_view key) const { return get_integer<uint64_t>(key); }
-  Result<int64_t> get_i64(std::string_view key) const { return get_integer<int64_t>(key); }
-  Result<double> get_float(std::string_view key) const;
-  Result<bool> get_bool(std::string_view key) const;
-  Result<std::string> get_string(std::string_view key) const;
+  /// Each getter refuses, naming file and key: a value of another kind and a number that does not fit
+  /// (invalid_argument); a key that is absent (not_found) unless a fallback is given. Integers of every width
+  /// are accepted for an integer, integers and floats for a float.
+  Result<uint32_t> get_u32(std::string_view key, std::optional<uint32_t> fallback = {}) const;
+  Result<uint64_t> get_u64(std::string_view key, std::optional<uint64_t> fallback = {}) const;
+  Result<int64_t> get_i64(std::string_view key, std::optional<int64_t> fallback = {}) const;
+  Result<double> get_float(std::string_view key, std::optional<double> fallback = {}) const;
+  Result<bool> get_bool(std::string_view key, std::optional<bool> fallback = {}) const;
+  Result<std::string> get_string(std::string_view key, std::optional<std::string> fallback = {}) const;
   /// Pointers stay valid until this object changes.
   Result<const StringArray*> get_strings(std::string_view key) const;
   Result<const NumberArray*> get_numbers(std::string_view key) const;
-  /// An array of numbers or booleans converted to T, each element checked to fit.
+  /// An array of numbers or booleans, or a single one as an array of one, converted to T, each element
+  /// checked to fit. T: uint8_t, int32_t, uint32_t, int64_t, uint64_t, float, double.
   template <typename T>
   Result<std::vector<T>> get_array(std::string_view key) const;
 
@@ -106,13 +107,46 @@ class GgufMetadata {
 
  private:
   template <typename T>
-  Result<T> get_integer(std::string_view key) const;
+  Result<T> get(std::string_view key, std::optional<T> fallback, std::string_view wanted) const;
   Result<const GgufValue*> require(std::string_view key) const;
   Status wrong_type(std::string_view key, std::string_view wanted, const GgufValue& found) const;
-  Status out_of_range(std::string_view key, std::string_view wanted) const;
 
   std::string origin_;
   Map map_;
 };
+
+/// Calls f with a zero of the C++ type of a number type (bool for boolean) and returns its result. Not for
+/// string and array.
+template <typename F>
+decltype(auto) visit_number_type(GgufType type, F&& f) {
+  switch (type) {
+    case GgufType::u8:
+      return f(uint8_t{});
+    case GgufType::i8:
+      return f(int8_t{});
+    case GgufType::u16:
+      return f(uint16_t{});
+    case GgufType::i16:
+      return f(int16_t{});
+    case GgufType::u32:
+      return f(uint32_t{});
+    case GgufType::i32:
+      return f(int32_t{});
+    case GgufType::f32:
+      return f(float{});
+    case GgufType::boolean:
+      return f(bool{});
+    case GgufType::u64:
+      return f(uint64_t{});
+    case GgufType::i64:
+      return f(int64_t{});
+    case GgufType::f64:
+      return f(double{});
+    case GgufType::string:
+    case GgufType::array:
+      break;
+  }
+  check_failed(__FILE__, __LINE__, "a number type", std::string(gguf_type_name(type)));
+}
 
 }  // namespace sluice::model
