@@ -37,6 +37,9 @@ struct GgufHeader {
 /// messages. Memory used is bounded by a small multiple of file.size(), time by n log n of it.
 Result<GgufHeader> parse_gguf(std::span<const std::byte> file, const std::string& origin);
 
+/// What tensor offsets are multiples of: general.alignment, 32 without it.
+Result<uint64_t> gguf_alignment(const GgufMetadata& metadata);
+
 /// An open model: one file, or the parts of a split one (`name-00001-of-0000N.gguf`, given the first).
 class GgufFile {
  public:
@@ -51,7 +54,9 @@ class GgufFile {
 
  private:
   GgufFile() = default;
-  Status add_part(const std::string& path, uint32_t index);
+  // Opens a file and takes its tensors; the caller looks at what is left of the header.
+  Result<GgufHeader> add_file(const std::string& path);
+  Status add_part(const std::string& path, uint64_t number, uint64_t count);
 
   GgufMetadata metadata_;
   std::vector<GgufTensor> tensors_;

@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "base/checked.h"
-#include "model/checkpoint/quoted.h"
+#include "model/checkpoint/quoted_name.h"
 
 namespace sluice::model {
 namespace {

@@ -77,6 +77,7 @@ class GgufMetadata {
   /// Where messages say a key was looked for: the path of the file.
   explicit GgufMetadata(std::string origin = "GGUF metadata") : origin_(std::move(origin)) {}
 
+  const std::string& origin() const { return origin_; }
   const Map& entries() const { return map_; }
   bool has(std::string_view key) const { return map_.find(key) != map_.end(); }
   const GgufValue* find(std::string_view key) const;

@@ -9,7 +9,7 @@
 namespace sluice::model {
 
 /// `name` in quotes, control characters escaped, cut after 100 bytes.
-inline std::string quoted(std::string_view name) {
+inline std::string quoted_name(std::string_view name) {
   constexpr size_t kLongest = 100;
   if (name.size() <= kLongest) return dump_json(Json(std::string(name)));
   return dump_json(Json(std::string(name.substr(0, kLongest)) + "..."));
