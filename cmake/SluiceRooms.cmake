@@ -49,3 +49,14 @@ function(sluice_room name)
     endforeach()
   endif()
 endfunction()
+
+# sluice_embed(TARGET OUTPUT NAMESPACE FUNCTION FILES...): the files become a function of the target (EmbedFiles.cmake).
+function(sluice_embed target output namespace function)
+  set(out ${PROJECT_BINARY_DIR}/generated/${output})
+  string(REPLACE ";" " " files "${ARGN}")
+  add_custom_command(OUTPUT ${out} VERBATIM
+    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${out} -DNAMESPACE=${namespace} -DFUNCTION=${function} "-DFILES=${files}"
+            -P ${PROJECT_SOURCE_DIR}/cmake/EmbedFiles.cmake
+    DEPENDS ${ARGN} ${PROJECT_SOURCE_DIR}/cmake/EmbedFiles.cmake)
+  target_sources(${target} PRIVATE ${out})
+endfunction()

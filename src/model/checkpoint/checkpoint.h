@@ -60,7 +60,7 @@ class Checkpoint {
  private:
   Checkpoint() = default;
   Status open_directory();
-  Status open_safetensors_shards(std::string_view index_text, const std::string& index_path);
+  Status open_shards(const std::string& index_path);
   Status add_safetensors(const std::string& path);
   Status open_gguf();
   void index_names();

@@ -329,6 +329,51 @@ std::string part_suffix(uint64_t number, uint64_t count) {
   return fmt::format("-{:05}-of-{:05}.gguf", number + 1, count);
 }
 
+// Opens a file and takes its tensors; the caller looks at what is left of the header.
+Result<GgufHeader> add_file(GgufFile& model, const std::string& path) {
+  SLUICE_ASSIGN(File file, File::open(path));
+  SLUICE_ASSIGN(const MappedFile mapped, MappedFile::open(path));
+  SLUICE_ASSIGN(GgufHeader header, parse_gguf(mapped.bytes(), path));
+  for (GgufTensor& tensor : header.tensors) {
+    tensor.part = static_cast<uint32_t>(model.parts.size());
+    model.tensors.push_back(std::move(tensor));
+  }
+  model.parts.push_back(std::move(file));
+  return header;
+}
+
+Status add_part(GgufFile& model, const std::string& path, uint64_t number, uint64_t count) {
+  SLUICE_ASSIGN(const GgufHeader header, add_file(model, path));
+  SLUICE_ASSIGN(const Split split, read_split(header.metadata, path));
+  if (split.number != number || split.count != count) {
+    return corrupt("{}: holds part {} of {} where part {} of {} belongs", path, split.number + 1, split.count,
+                   number + 1, count);
+  }
+  // Parts repeat little of the first one's metadata; what they do repeat must be the same.
+  for (const auto& [key, value] : header.metadata.entries()) {
+    const GgufValue* first = model.metadata.find(key);
+    if (key == "split.no" || first == nullptr || *first == value) continue;
+    return corrupt("{}: its {} differs from that of the first part; it belongs to another model", path,
+                   quoted_name(key));
+  }
+  return {};
+}
+
+Status check_whole(const GgufFile& model, const Split& split) {
+  const std::string& path = model.parts.front().path();
+  if (split.tensors && *split.tensors != model.tensors.size()) {
+    return corrupt("{}: the model has {} tensors by its split.tensors.count, its {} parts hold {}", path,
+                   *split.tensors, split.count, model.tensors.size());
+  }
+  std::unordered_set<std::string_view> names;
+  for (const GgufTensor& tensor : model.tensors) {
+    if (names.insert(tensor.name).second) continue;
+    return corrupt("{}: tensor {} is in {} and in an earlier part", path, quoted_name(tensor.name),
+                   model.parts[tensor.part].path());
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<uint64_t> gguf_alignment(const GgufMetadata& metadata) {
@@ -346,23 +391,11 @@ Result<GgufHeader> parse_gguf(std::span<const std::byte> file, const std::string
   return Parser(file, origin).run();
 }
 
-Result<GgufHeader> GgufFile::add_file(const std::string& path) {
-  SLUICE_ASSIGN(File file, File::open(path));
-  SLUICE_ASSIGN(const MappedFile mapped, MappedFile::open(path));
-  SLUICE_ASSIGN(GgufHeader header, parse_gguf(mapped.bytes(), path));
-  for (GgufTensor& tensor : header.tensors) {
-    tensor.part = static_cast<uint32_t>(parts_.size());
-    tensors_.push_back(std::move(tensor));
-  }
-  parts_.push_back(std::move(file));
-  return header;
-}
-
 Result<GgufFile> GgufFile::open(const std::string& path) {
   GgufFile model;
-  SLUICE_ASSIGN(GgufHeader first, model.add_file(path));
-  model.metadata_ = std::move(first.metadata);
-  SLUICE_ASSIGN(const Split split, read_split(model.metadata_, path));
+  SLUICE_ASSIGN(GgufHeader first, add_file(model, path));
+  model.metadata = std::move(first.metadata);
+  SLUICE_ASSIGN(const Split split, read_split(model.metadata, path));
   if (split.count == 1) return model;
 
   const std::string suffix = part_suffix(split.number, split.count);
@@ -376,36 +409,10 @@ Result<GgufFile> GgufFile::open(const std::string& path) {
                             split.count, stem, part_suffix(0, split.count));
   }
   for (uint64_t i = 1; i < split.count; ++i) {
-    SLUICE_TRY(model.add_part(stem + part_suffix(i, split.count), i, split.count));
+    SLUICE_TRY(add_part(model, stem + part_suffix(i, split.count), i, split.count));
   }
-  if (split.tensors && *split.tensors != model.tensors_.size()) {
-    return corrupt("{}: the model has {} tensors by its split.tensors.count, its {} parts hold {}", path,
-                   *split.tensors, split.count, model.tensors_.size());
-  }
-  std::unordered_set<std::string_view> names;
-  for (const GgufTensor& tensor : model.tensors_) {
-    if (names.insert(tensor.name).second) continue;
-    return corrupt("{}: tensor {} is in {} and in an earlier part", path, quoted_name(tensor.name),
-                   model.parts_[tensor.part].path());
-  }
+  SLUICE_TRY(check_whole(model, split));
   return model;
-}
-
-Status GgufFile::add_part(const std::string& path, uint64_t number, uint64_t count) {
-  SLUICE_ASSIGN(const GgufHeader header, add_file(path));
-  SLUICE_ASSIGN(const Split split, read_split(header.metadata, path));
-  if (split.number != number || split.count != count) {
-    return corrupt("{}: holds part {} of {} where part {} of {} belongs", path, split.number + 1, split.count,
-                   number + 1, count);
-  }
-  // Parts repeat little of the first one's metadata; what they do repeat must be the same.
-  for (const auto& [key, value] : header.metadata.entries()) {
-    const GgufValue* first = metadata_.find(key);
-    if (key == "split.no" || first == nullptr || *first == value) continue;
-    return corrupt("{}: its {} differs from that of the first part; it belongs to another model", path,
-                   quoted_name(key));
-  }
-  return {};
 }
 
 }  // namespace sluice::model

@@ -41,26 +41,12 @@ Result<GgufHeader> parse_gguf(std::span<const std::byte> file, const std::string
 Result<uint64_t> gguf_alignment(const GgufMetadata& metadata);
 
 /// An open model: one file, or the parts of a split one (`name-00001-of-0000N.gguf`, given the first).
-class GgufFile {
- public:
+struct GgufFile {
+  GgufMetadata metadata;            // of the first part; the later ones repeat only the split's own keys
+  std::vector<GgufTensor> tensors;  // of all parts
+  std::vector<File> parts;  // tensor bytes are read with parts[tensor.part].read_at(tensor.offset, ...)
+
   static Result<GgufFile> open(const std::string& path);
-
-  /// Of the first part; the later ones repeat only the split's own keys.
-  const GgufMetadata& metadata() const { return metadata_; }
-  /// All parts' tensors.
-  const std::vector<GgufTensor>& tensors() const { return tensors_; }
-  const File& part(uint32_t i) const { return parts_[i]; }
-  size_t part_count() const { return parts_.size(); }
-
- private:
-  GgufFile() = default;
-  // Opens a file and takes its tensors; the caller looks at what is left of the header.
-  Result<GgufHeader> add_file(const std::string& path);
-  Status add_part(const std::string& path, uint64_t number, uint64_t count);
-
-  GgufMetadata metadata_;
-  std::vector<GgufTensor> tensors_;
-  std::vector<File> parts_;
 };
 
 /// A tensor to be written.

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <vector>
+
+#include "model/model.h"
+
+namespace sluice::model {
+
+/// Finds every weight that the Spec needs among the checkpoint's tensors, by the document's names. Missing
+/// tensors are listed (the first ten), shapes that disagree with the config are named.
+Result<std::vector<Weight>> bind_weights(const Spec& spec, const Json& document, const Checkpoint& checkpoint,
+                                         const std::string& config_origin);
+
+}  // namespace sluice::model

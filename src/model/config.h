@@ -1,0 +1,18 @@
+// config.json, or GGUF metadata under the same key names; and the text part of multimodal configs.
+#pragma once
+
+#include "base/json.h"
+#include "model/checkpoint/checkpoint.h"
+
+namespace sluice::model {
+
+struct Config {
+  std::string origin;  // the file, for messages
+  Json values;
+  Json document;  // the arch document that covers it
+};
+
+/// Reads the config that belongs to a checkpoint and finds its arch document.
+Result<Config> read_config(const Checkpoint& checkpoint);
+
+}  // namespace sluice::model
