@@ -92,6 +92,7 @@ class Books {
   };
   Prefix longest_prefix(NodeId node, int depth, std::vector<int> live, std::span<const int32_t> tokens,
                         int limit) const;
+  PagePool& pool_of(int group) { return pools_[static_cast<size_t>(group)]; }
   PageId take(int group);
   void evict(int group, PageId page);
   bool make_node_room();

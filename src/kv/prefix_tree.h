@@ -1,6 +1,7 @@
 // Which token prefixes have pages: a tree with one node per whole page of tokens.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <span>
 #include <string>
@@ -18,19 +19,32 @@ namespace sluice::kv {
 class PrefixTree {
  public:
   explicit PrefixTree(int num_groups) : num_groups_(num_groups) {}
+  PrefixTree(PrefixTree&&) =
+      default;  // nodes point into their parents' keys: moving keeps these, copying would not
+  PrefixTree& operator=(PrefixTree&&) = default;
+
+  /// Lexicographic, and able to look up a span without making a vector of it.
+  struct TokensLess {
+    using is_transparent = void;
+    bool operator()(std::span<const int32_t> a, std::span<const int32_t> b) const {
+      return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
+    }
+  };
 
   struct Node {
     NodeId parent = kNoNode;
-    std::span<const int32_t> tokens;  // of this page: the key in the parent's `children`; empty for a root
-    std::map<std::vector<int32_t>, NodeId, std::less<>> children;
+    std::span<const int32_t> tokens;    // of this page: the key in the parent's `children`; empty for a root
+    const std::string* salt = nullptr;  // of a root: its key; nullptr for all others
+    std::map<std::vector<int32_t>, NodeId, TokensLess> children;
     std::vector<PageId>
         pages;     // (group): the page with this node's keys and values, kNoPage where there is none
     int pins = 0;  // page tables whose published part ends here
     bool alive = false;
   };
 
-  /// The root of `salt`, made when missing; kNoNode from the const form.
+  /// The root of `salt`, made when missing.
   NodeId root(const std::string& salt);
+  /// The same, kNoNode when missing.
   NodeId find_root(const std::string& salt) const;
   /// The child of `parent` for these tokens, kNoNode when there is none.
   NodeId find(NodeId parent, std::span<const int32_t> tokens) const;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kv/books.h"
@@ -52,11 +53,12 @@ struct Sequence {
   int end = 0;  // no position from here on is ever computed: the last output needs no keys and values
 
   State state = State::waiting;
-  int slot = -1;      // while running: its row in whatever the device keeps per sequence
-  int planned = 0;    // positions computed, or being computed by a step in flight
-  int computed = 0;   // positions computed by committed steps
-  int in_flight = 0;  // steps that carry it and are not committed
-  int pending = 0;    // outputs that those steps sample
+  int slot = -1;       // while running: its row in whatever the device keeps per sequence
+  bool joins = false;  // admitted, and no step planned since
+  int planned = 0;     // positions computed, or being computed by a step in flight
+  int computed = 0;    // positions computed by committed steps
+  int in_flight = 0;   // steps that carry it and are not committed
+  int pending = 0;     // outputs that those steps sample
   kv::PageTable table;
 
   int logits_done = 0;  // prompt positions whose logits were delivered (prompt_logits)
@@ -70,5 +72,14 @@ struct Sequence {
   int remaining() const { return std::min(length(), end) - planned; }
   bool samples() const { return request.max_tokens > 0; }
 };
+
+/// Who goes first: protected sequences, then higher priority, then earlier arrival. A total order; a
+/// sequence's place in it changes only when it becomes protected.
+inline bool outranks(const Sequence& a, const Sequence& b) {
+  const auto key = [](const Sequence& s) {
+    return std::tuple(!s.protected_, -int64_t{s.request.priority}, s.id);
+  };
+  return key(a) < key(b);
+}
 
 }  // namespace sluice::sched

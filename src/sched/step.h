@@ -47,6 +47,7 @@ struct StepEntry {
 struct StepPlan {
   uint64_t step = 0;                  // counts up from 1
   std::vector<StepEntry> entries;     // decodes, then prefill chunks
+  int num_decodes = 0;                // the first entries: one token each
   std::vector<int32_t> tokens;        // (tokens of all entries)
   std::vector<kv::PageId> pages;      // (entry, group, slot); kv::kNoPage where the window has passed
   std::vector<SequenceId> preempted;  // sent back to the queue to make room; they will be recomputed
