@@ -1,0 +1,42 @@
+// Plain parallelism for work that happens once: loading, packing, checking. Kernels have their own pool.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+
+namespace sluice {
+
+/// Calls work(i) for i in [0, count) on up to `threads` threads and returns the first failure; after one no
+/// new index is begun. work returns a Status and may be called from several threads at once.
+template <typename Work>
+Status parallel_for(int64_t count, int threads, Work&& work) {
+  std::atomic<int64_t> next{0};
+  std::mutex mutex;
+  Status first;
+  const auto loop = [&] {
+    for (int64_t i = next++; i < count; i = next++) {
+      Status status;
+      try {
+        status = work(i);
+      } catch (const std::exception& e) {
+        status = internal_error("{}", e.what());
+      }
+      if (status.ok()) continue;
+      next = count;
+      const std::lock_guard lock(mutex);
+      if (first.ok()) first = std::move(status);
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (int64_t t = 1; t < std::min<int64_t>(threads, count); ++t) helpers.emplace_back(loop);
+  loop();
+  for (std::thread& helper : helpers) helper.join();
+  return first;
+}
+
+}  // namespace sluice

@@ -1,0 +1,93 @@
+#include "program/run.h"
+
+namespace sluice::program {
+namespace {
+
+class Runner {
+ public:
+  Runner(const Program& program, const Memory& memory, const Batch& batch)
+      : program_(program), memory_(memory), batch_(batch) {}
+
+  ops::Embed::Args args(const EmbedStep& s) const {
+    return {batch_.ids, batch_.positions, weight(s.weight), vector(s.positions), at(s.y)};
+  }
+  ops::RopeTable::Args args(const RopeTableStep& s) const {
+    return {batch_.positions, batch_.rope_variants, vector(s.frequencies), at(s.y)};
+  }
+  ops::Linear::Args args(const LinearStep& s) const {
+    return {at(s.x), weight(s.weight), vector(s.bias), at(s.y)};
+  }
+  ops::AddNorm::Args args(const AddNormStep& s) const {
+    return {at(s.h),
+            at(s.branch),
+            at(s.y),
+            vector(s.branch_weight),
+            vector(s.branch_bias),
+            vector(s.output_weight),
+            vector(s.output_bias)};
+  }
+  ops::RopeKv::Args args(const RopeKvStep& s) const {
+    return {at(s.qkv),        at(s.rope_table), vector(s.q_norm),
+            vector(s.k_norm), batch_.sequences, cache(s.cache)};
+  }
+  ops::Attention::Args args(const AttentionStep& s) const {
+    return {at(s.q), at(s.out), batch_.sequences, cache(s.cache), nullptr, nullptr};
+  }
+  ops::Activation::Args args(const ActivationStep& s) const { return {at(s.x), at(s.y)}; }
+  ops::Route::Args args(const RouteStep& s) const {
+    return {at(s.logits), nullptr, at(s.experts), at(s.weights)};
+  }
+  ops::MoeMlp::Args args(const MoeMlpStep& s) const {
+    return {at(s.x), at(s.experts), at(s.weights), weight(s.gate_up), weight(s.down), at(s.y)};
+  }
+  ops::GatherRows::Args args(const GatherRowsStep& s) const {
+    return {at(s.x), batch_.logit_rows.data(), at(s.y)};
+  }
+  ops::ScaleSoftcap::Args args(const ScaleSoftcapStep& s) const { return {at(s.x)}; }
+
+ private:
+  Matrix at(const Operand& o) const {
+    if (o.buffer < 0) return {};
+    const BufferInfo& b = program_.buffers[static_cast<size_t>(o.buffer)];
+    std::byte* base =
+        memory_.activations + b.offset + static_cast<uint64_t>(o.column) * info(b.dtype).block_bytes;
+    const int64_t rows =
+        b.rows == Rows::tokens ? batch_.tokens : static_cast<int64_t>(batch_.logit_rows.size());
+    return {base, b.dtype, rows, o.cols, b.cols};
+  }
+  const std::byte* weight(int32_t id) const {
+    return id < 0 ? nullptr : memory_.weights[static_cast<size_t>(id)];
+  }
+  const float* vector(int32_t id) const { return reinterpret_cast<const float*>(weight(id)); }
+  ops::KvCache cache(int32_t id) const {
+    const Memory::Cache& c = memory_.caches[static_cast<size_t>(id)];
+    const CacheInfo& layout = program_.caches[static_cast<size_t>(id)];
+    return {c.keys, c.values, batch_.tables[static_cast<size_t>(layout.group)]};
+  }
+
+  const Program& program_;
+  const Memory& memory_;
+  const Batch& batch_;
+};
+
+}  // namespace
+
+void run(const Program& program, const Memory& memory, const Batch& batch, device::Stream& stream,
+         const Observer* observer) {
+  const Runner runner(program, memory, batch);
+  const ops::Launch launch{stream, memory.workspace};
+  for (size_t i = 0; i < program.steps.size(); ++i) {
+    const Step& step = program.steps[i];
+    if (observer != nullptr) (*observer)(i);
+    if (step.rows == Rows::logits && batch.logit_rows.empty()) continue;
+    std::visit([&](const auto& s) { s.kernel->run(s.desc, runner.args(s), launch); }, step.op);
+  }
+  if (observer != nullptr) (*observer)(program.steps.size());
+}
+
+Matrix matrix(const Program& program, const Memory& memory, int32_t buffer, int64_t rows) {
+  const BufferInfo& b = program.buffers[static_cast<size_t>(buffer)];
+  return {memory.activations + b.offset, b.dtype, rows, b.cols, b.cols};
+}
+
+}  // namespace sluice::program

@@ -1,0 +1,45 @@
+// One step of the engine on a device: the Program over a batch.
+#pragma once
+
+#include <functional>
+
+#include "program/program.h"
+
+namespace sluice::program {
+
+/// What a step computes on. All arrays are where the device's kernels can read them.
+struct Batch {
+  int32_t tokens = 0;
+  const int32_t* ids = nullptr;        // (tokens), each in [0, vocab)
+  const int32_t* positions = nullptr;  // (tokens)
+  const int32_t* rope_variants =
+      nullptr;  // (tokens): 1 where the sequence is longer than the rope's switch_length
+  std::span<const ops::SequenceRows> sequences;
+  std::span<const ops::PageTables> tables;  // (groups)
+  std::span<const int32_t> logit_rows;      // rows whose logits are wanted
+};
+
+/// The memory that a Program runs in.
+struct Memory {
+  std::byte* activations = nullptr;
+  std::byte* workspace = nullptr;
+  std::vector<const std::byte*> weights;  // (Program::weights)
+  struct Cache {
+    std::byte* keys = nullptr;
+    std::byte* values = nullptr;
+  };
+  std::vector<Cache> caches;  // (Program::caches)
+};
+
+/// Called before step i runs, and once more with i = steps.size() at the end. For profilers and for `verify`.
+using Observer = std::function<void(size_t)>;
+
+/// Runs every step in order on `stream`; the logits are then at logits(...). Neither allocates nor looks
+/// anything up.
+void run(const Program& program, const Memory& memory, const Batch& batch, device::Stream& stream,
+         const Observer* observer = nullptr);
+
+/// Where a buffer lies for a batch of these rows.
+Matrix matrix(const Program& program, const Memory& memory, int32_t buffer, int64_t rows);
+
+}  // namespace sluice::program
