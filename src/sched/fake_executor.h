@@ -7,6 +7,12 @@
 
 namespace sluice::sched {
 
+/// What goes wrong in a step: the logits of one entry are NaN, or the whole step is lost.
+struct Failure {
+  size_t entry = SIZE_MAX;
+  bool step = false;
+};
+
 /// Its keys and values are fingerprints: the cell of a position holds a hash of all tokens up to there,
 /// chained to the cell before it. The next token is a function of that hash, so it depends on the whole
 /// prefix and on nothing else. A wrong, stale or missing page breaks the chain (a line in `faults`), or at
@@ -29,20 +35,24 @@ class FakeExecutor {
     return static_cast<int32_t>((prefix >> 33) % static_cast<uint64_t>(vocab_));
   }
 
-  StepResult run(const StepPlan& plan) {
+  /// A failing entry writes too, as a real one would: keys and values that nobody must ever use.
+  StepResult run(const StepPlan& plan, Failure failure = {}) {
     StepResult result{.step = plan.step};
     for (const StepEntry& entry : plan.entries) {
+      const bool fails = failure.step || failure.entry == result.entries.size();
       uint64_t prefix = read(plan, entry);
       for (int i = 0; i < entry.count; ++i) {
         int32_t token = plan.tokens_of(entry)[static_cast<size_t>(i)];
         if (token == kPreviousSample) token = last_sample_[static_cast<size_t>(entry.slot)];
         const uint64_t before = prefix;
-        prefix = extend(prefix, token);
+        prefix = extend(prefix, token) ^ (fails ? 0x5a5a5a5a5a5a5a5a : 0);
         write(plan, entry, entry.first + i, before, prefix);
       }
       EntryResult& sampled = result.entries.emplace_back();
       if (entry.sample) sampled.token = last_sample_[static_cast<size_t>(entry.slot)] = next_token(prefix);
+      if (fails) sampled = {kNoToken, internal_error("logits are NaN")};
     }
+    if (failure.step) result = {.step = plan.step, .status = internal_error("the device is lost")};
     return result;
   }
 

@@ -33,7 +33,7 @@ kv::Layout random_layout(Dice& dice) {
   const bool full = dice.chance(70);
   for (int g = 0; g < groups; ++g) {
     const int window = g == 0 && full ? 0 : dice.between(g == 0 ? 2 : 1, 20);
-    layout.groups.push_back({fmt::format("group{}", g), window, dice.between(4, 40)});
+    layout.groups.push_back({fmt::format("group{}", g), window, dice.between(4, dice.chance(60) ? 16 : 50)});
   }
   return layout;
 }
@@ -63,7 +63,7 @@ Request random_request(Dice& dice, const std::vector<std::vector<int32_t>>& open
     request.prompt.resize(
         std::min<size_t>(request.prompt.size(), static_cast<size_t>(std::max(1, max_total - 1))));
   const int room = max_total - static_cast<int>(request.prompt.size());
-  request.max_tokens = dice.between(0, std::max(1, dice.chance(5) ? room + 2 : std::min(room, 20)));
+  request.max_tokens = dice.between(0, std::max(1, dice.chance(5) ? room + 2 : std::min(room, 40)));
   request.min_tokens = dice.chance(20) ? dice.between(0, 10) : 0;
   if (dice.chance(20)) request.stop_tokens = {dice.between(0, kVocab - 1)};
   request.ignore_eos = dice.chance(40);
@@ -98,11 +98,12 @@ int live(Dice& dice, Counts& totals) {
     }
     if (dice.chance(cancels)) world.cancel(static_cast<size_t>(dice.between(0, 1000)));
     if (world.can_plan() && (!world.can_commit() || dice.chance(60))) {
-      world.plan(dice.chance(10) ? dice.between(0, 5) : config.max_batched_tokens);
-      ++steps;
+      const int prefill_token_limit = dice.chance(10) ? dice.between(0, 5) : config.max_batched_tokens;
+      const size_t fails = dice.chance(2) ? static_cast<size_t>(dice.between(0, 7)) : SIZE_MAX;
+      const bool all_fail = dice.chance(1) && dice.chance(20);
+      steps += world.plan(prefill_token_limit, {fails, all_fail}) ? 1 : 0;
     } else {
-      world.commit(dice.chance(2) ? static_cast<size_t>(dice.between(0, 7)) : SIZE_MAX,
-                   dice.chance(1) && dice.chance(20));
+      world.commit();
     }
   }
   const Counts counts = world.scheduler().counts();

@@ -52,28 +52,23 @@ class Simulation {
 
   /// Plans a step and runs it at once, as a device would before the host hears of it. False if nothing could
   /// run.
-  bool plan(int prefill_token_limit = std::numeric_limits<int>::max()) {
+  bool plan(int prefill_token_limit = std::numeric_limits<int>::max(), Failure failure = {}) {
     StepPlan plan = scheduler_.plan(prefill_token_limit);
     append(validate(plan, scheduler_.config(), scheduler_.books().layout()));
-    if (plan.empty()) {
-      if (scheduler_.num_in_flight() == 0 && scheduler_.has_sequences())
-        faults_.push_back("nothing can run: a livelock");
-    } else {
-      if (faults_.empty()) results_.push_back({executor_.run(plan), plan});
-      append(std::exchange(executor_.faults, {}));
-    }
+    const bool runs = !plan.empty();
+    if (runs && ok()) results_.push_back({executor_.run(plan, failure), std::move(plan)});
+    append(std::exchange(executor_.faults, {}));
+    if (!runs && scheduler_.num_in_flight() == 0 && scheduler_.has_sequences())
+      faults_.push_back("a livelock: nothing runs");
     check();
-    return !plan.empty();
+    return runs;
   }
 
-  /// Commits the oldest step. `fail_entry` makes that entry's logits NaN; `fail_step` loses the whole step.
-  void commit(size_t fail_entry = SIZE_MAX, bool fail_step = false) {
+  /// Commits the oldest step, if there is one.
+  void commit() {
     if (results_.empty()) return;
-    auto [result, plan] = std::move(results_.front());
+    const auto [result, plan] = std::move(results_.front());
     results_.pop_front();
-    if (fail_entry < result.entries.size())
-      result.entries[fail_entry] = {kNoToken, internal_error("logits are NaN")};
-    if (fail_step) result = {.step = result.step, .status = internal_error("the device is lost")};
     count_logits(plan, result);
     std::map<SequenceId, int> seen;
     for (const Update& update : scheduler_.commit(result)) {
