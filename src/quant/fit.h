@@ -1,4 +1,5 @@
 // Finding scales: which d (and m) and which integer codes lose least of a group of floats, in squared error.
+// The length n of a group is a multiple of 8.
 #pragma once
 
 #include <cstdint>
@@ -6,9 +7,6 @@
 #include "tensor/half.h"
 
 namespace sluice::quant {
-
-/// Groups are at most this long, and a multiple of 8.
-constexpr int kMaxGroup = 32;
 
 inline float round_to_f16(float value) { return f16_to_f32(f32_to_f16(value)); }
 
