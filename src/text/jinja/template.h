@@ -1,0 +1,30 @@
+// A template that has passed the parser and knows its variables.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "text/jinja/ast.h"
+
+namespace sluice::text::jinja {
+
+class Template {
+ public:
+  /// Throws TemplateError.
+  Template(std::string source, const RenderLimits& limits);
+
+  /// Renders with the variables of `variables`, an object. Throws TemplateError, with the line.
+  Text render(const Json& variables, const RenderOptions& options) const;
+
+  const std::string& source() const { return source_; }
+  const std::set<std::string>& reads() const { return reads_; }
+
+ private:
+  std::string source_;
+  RenderLimits limits_;
+  Arena constants_;
+  Function root_;
+  std::set<std::string> reads_;  // variables taken from the caller
+};
+
+}  // namespace sluice::text::jinja

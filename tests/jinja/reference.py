@@ -1,0 +1,83 @@
+"""Renders templates with Python's jinja2 under the settings of transformers' apply_chat_template.
+
+Reads a JSON array of {"template": str, "variables": object} from the file named first and writes, to the file
+named second, an array of {"text": str} or {"error": str}. The clock stands still at 2026-07-04 15:09:26.
+"""
+
+import json
+import sys
+from datetime import datetime
+
+import jinja2
+import jinja2.ext
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+
+class Generation(jinja2.ext.Extension):
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+    def _body(self, caller):
+        return caller()
+
+
+class Namespace(jinja2.utils.Namespace):
+    def __init__(*args, **kwargs):
+        self, args = args[0], args[1:]
+        attributes = dict(*args, **kwargs)
+        for name in attributes:
+            Namespace.check(name)
+        jinja2.utils.Namespace.__init__(self, attributes)
+
+    def __setitem__(self, name, value):
+        Namespace.check(name)
+        jinja2.utils.Namespace.__setitem__(self, name, value)
+
+    @staticmethod
+    def check(name):
+        if isinstance(name, str) and name.startswith("_"):
+            raise jinja2.exceptions.SecurityError(name)
+
+
+def raise_exception(message):
+    raise jinja2.exceptions.TemplateError(message)
+
+
+def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def environment():
+    env = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+    )
+    env.filters["tojson"] = tojson
+    env.globals["raise_exception"] = raise_exception
+    env.globals["strftime_now"] = datetime(2026, 7, 4, 15, 9, 26).strftime
+    env.globals["namespace"] = Namespace
+    return env
+
+
+def render(env, case):
+    try:
+        text = env.from_string(case["template"]).render(**case["variables"])
+        text.encode()
+        return {"text": text}
+    except Exception as error:  # whatever goes wrong in a template is its outcome
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        cases = json.load(file)
+    env = environment()
+    with open(sys.argv[2], "w", encoding="utf-8") as file:
+        json.dump([render(env, case) for case in cases], file)
+
+
+if __name__ == "__main__":
+    main()
