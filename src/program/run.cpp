@@ -1,5 +1,7 @@
 #include "program/run.h"
 
+#include <algorithm>
+
 namespace sluice::program {
 namespace {
 
@@ -73,15 +75,28 @@ class Runner {
 }  // namespace
 
 void run(const Program& program, const Memory& memory, const Batch& batch, device::Stream& stream,
-         const Observer* observer) {
-  const Runner runner(program, memory, batch);
+         const LogitsSink& sink, const Observer* observer) {
   const ops::Launch launch{stream, memory.workspace};
-  for (size_t i = 0; i < program.steps.size(); ++i) {
-    const Step& step = program.steps[i];
-    if (observer != nullptr) (*observer)(i);
-    if (step.rows == Rows::logits && batch.logit_rows.empty()) continue;
-    std::visit([&](const auto& s) { s.kernel->run(s.desc, runner.args(s), launch); }, step.op);
+  const auto execute = [&](const Batch& part, size_t begin, size_t end) {
+    const Runner runner(program, memory, part);
+    for (size_t i = begin; i < end; ++i) {
+      if (observer != nullptr) (*observer)(i);
+      std::visit([&](const auto& s) { s.kernel->run(s.desc, runner.args(s), launch); }, program.steps[i].op);
+    }
+  };
+  const size_t body = static_cast<size_t>(std::find_if(program.steps.begin(), program.steps.end(),
+                                                       [](const Step& s) { return s.rows == Rows::logits; }) -
+                                          program.steps.begin());
+  execute(batch, 0, body);
+  const size_t slice = static_cast<size_t>(program.limits.logits);
+  for (size_t first = 0; first < batch.logit_rows.size(); first += slice) {
+    Batch part = batch;
+    part.logit_rows = batch.logit_rows.subspan(first, std::min(slice, batch.logit_rows.size() - first));
+    execute(part, body, program.steps.size());
+    stream.synchronize();
+    sink(first, matrix(program, memory, program.logits, static_cast<int64_t>(part.logit_rows.size())));
   }
+  stream.synchronize();
   if (observer != nullptr) (*observer)(program.steps.size());
 }
 

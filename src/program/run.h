@@ -34,10 +34,13 @@ struct Memory {
 /// Called before step i runs, and once more with i = steps.size() at the end. For profilers and for `verify`.
 using Observer = std::function<void(size_t)>;
 
-/// Runs every step in order on `stream`; the logits are then at logits(...). Neither allocates nor looks
-/// anything up.
+/// Receives logits of rows [first, first + logits.rows) of Batch::logit_rows; may change them, must not keep them.
+using LogitsSink = std::function<void(size_t first, Matrix logits)>;
+
+/// Runs every step in order on `stream`. The steps behind the last layer run once for each Limits::logits of the wanted
+/// rows, and `sink` takes each result. Neither allocates nor looks anything up.
 void run(const Program& program, const Memory& memory, const Batch& batch, device::Stream& stream,
-         const Observer* observer = nullptr);
+         const LogitsSink& sink, const Observer* observer = nullptr);
 
 /// Where a buffer lies for a batch of these rows.
 Matrix matrix(const Program& program, const Memory& memory, int32_t buffer, int64_t rows);

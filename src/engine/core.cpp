@@ -1,0 +1,150 @@
+#include "engine/core.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace sluice::engine {
+
+Result<std::unique_ptr<Core>> Core::create(std::unique_ptr<LoadedModel> model, int32_t vocab_limit,
+                                           std::vector<int32_t> eos) {
+  const model::Recipe& r = model->recipe();
+  const auto vocab = static_cast<int32_t>(model->spec().vocab);
+  sched::SchedulerConfig config;
+  config.max_num_seqs = static_cast<int>(r.max_sequences);
+  config.max_batched_tokens = static_cast<int>(r.max_batch_tokens);
+  config.mixed_prefill_tokens = config.max_batched_tokens;
+  config.max_model_len = static_cast<int>(r.max_seq_len);
+  config.max_waiting = 1 << 20;
+  config.eos_tokens = eos.empty() ? model->spec().eos : std::move(eos);
+  SLUICE_ASSIGN(sched::Scheduler scheduler, sched::Scheduler::create(config, model->kv_layout()));
+  return std::unique_ptr<Core>(new Core(std::move(model), std::move(scheduler),
+                                        vocab_limit > 0 ? std::min(vocab_limit, vocab) : vocab));
+}
+
+Core::Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, int32_t vocab_limit)
+    : model_(std::move(model)),
+      scheduler_(std::move(scheduler)),
+      executor_(*model_),
+      vocab_limit_(vocab_limit) {
+  for (const model::Rope& rope : model_->spec().ropes) {
+    if (!rope.long_frequencies.empty()) rope_switch_ = std::max(rope_switch_, rope.switch_length);
+  }
+}
+
+Result<RequestId> Core::add(CoreRequest request) {
+  SLUICE_TRY(validate(request.sampling));
+  if (request.prompt.empty()) return invalid_argument("the prompt is empty; it needs at least one token");
+  const int64_t vocab = model_->spec().vocab;
+  for (size_t i = 0; i < request.prompt.size(); ++i) {
+    if (request.prompt[i] < 0 || request.prompt[i] >= vocab) {
+      return invalid_argument("prompt token {} at position {} is not in the vocabulary of {}",
+                              request.prompt[i], i, vocab);
+    }
+  }
+  for (int32_t id : request.sampling.stop_token_ids) {
+    if (id < 0 || id >= vocab)
+      return invalid_argument("stop_token_ids: {} is not in the vocabulary of {}", id, vocab);
+  }
+  const int64_t limit = model_->recipe().max_seq_len;
+  const int64_t length = static_cast<int64_t>(request.prompt.size());
+  if (length > limit || (length == limit && request.sampling.max_tokens > 0)) {
+    return invalid_argument("the prompt has {} tokens; with --max_seq_len {} it may have {}", length, limit,
+                            limit - 1);
+  }
+  request.sampling.max_tokens =
+      static_cast<int32_t>(std::min<int64_t>(request.sampling.max_tokens, limit - length));
+  request.sampling.min_tokens = std::min(request.sampling.min_tokens, request.sampling.max_tokens);
+
+  Running running;
+  running.id = ++last_id_;
+  running.num_prompt = request.prompt.size();
+  running.tokens = request.prompt;
+  running.context.on_logits = request.on_logits;
+  running.request = std::move(request);
+  running.sampler = std::make_unique<sampling::Sampler>(running.request.sampling, running.tokens,
+                                                        std::span<const int32_t>());
+  const RequestId id = running.id;
+  SLUICE_TRY(schedule(running));
+  return id;
+}
+
+// Hands a request, new or interrupted, to the scheduler with all tokens it has so far.
+Status Core::schedule(Running& running) {
+  const SamplingParams& s = running.request.sampling;
+  const int outputs = static_cast<int>(running.tokens.size() - running.num_prompt);
+  sched::Request request;
+  request.prompt = running.tokens;
+  request.max_tokens = s.max_tokens - outputs;
+  request.min_tokens = std::max(0, s.min_tokens - outputs);
+  request.stop_tokens = s.stop_token_ids;
+  request.ignore_eos = s.ignore_eos;
+  request.prompt_logits = running.request.prompt_logits && outputs == 0;
+  request.priority = running.request.priority;
+  running.context.long_rope = rope_switch_ > 0 && static_cast<int64_t>(running.tokens.size()) > rope_switch_;
+  request.salt = running.request.salt + (running.context.long_rope ? "|long_rope" : "");
+  SLUICE_ASSIGN(const sched::SequenceId sequence, scheduler_.add(std::move(request)));
+  running.context.sampler = running.sampler.get();
+  sequence_of_[running.id] = sequence;
+  requests_.emplace(sequence, std::move(running));
+  return {};
+}
+
+bool Core::finish(RequestId id, sched::FinishReason reason) {
+  const auto it = sequence_of_.find(id);
+  if (it == sequence_of_.end()) return false;
+  scheduler_.finish(it->second, reason);
+  requests_.erase(it->second);
+  sequence_of_.erase(it);
+  return true;
+}
+
+bool Core::outgrew_rope(const Running& running) const {
+  return rope_switch_ > 0 && !running.context.long_rope &&
+         static_cast<int64_t>(running.tokens.size()) > rope_switch_;
+}
+
+// Keys in the cache were rotated by the short frequencies: the sequence starts again under the long ones, as
+// the reference implementation recomputes it.
+Status Core::restart_on_long_rope(sched::SequenceId sequence) {
+  scheduler_.finish(sequence, sched::FinishReason::cancelled);
+  auto node = requests_.extract(sequence);
+  return schedule(node.mapped());
+}
+
+bool Core::step(std::vector<CoreEvent>& events) {
+  const sched::StepPlan plan = scheduler_.plan();
+  if (plan.empty()) return false;
+  const sched::StepResult result = executor_.run(
+      plan,
+      [this](sched::SequenceId id) -> SequenceContext& {
+        const auto it = requests_.find(id);
+        SLUICE_CHECK(it != requests_.end(), "sequence {}", id);
+        return it->second.context;
+      },
+      vocab_limit_);
+  for (sched::Update& update : scheduler_.commit(result)) {
+    const auto it = requests_.find(update.id);
+    if (it == requests_.end()) continue;
+    Running& running = it->second;
+    CoreEvent event{running.id, update.token, std::nullopt, update.finish, std::move(update.error)};
+    if (update.token >= 0) {
+      running.tokens.push_back(update.token);
+      event.logprobs = std::move(running.context.logprobs);
+      running.context.logprobs.reset();
+    }
+    if (update.finish) {
+      sequence_of_.erase(running.id);
+      requests_.erase(it);
+    } else if (outgrew_rope(running)) {
+      if (Status status = restart_on_long_rope(update.id); !status.ok()) {
+        event.finish = sched::FinishReason::error;
+        event.error = std::move(status);
+      }
+    }
+    events.push_back(std::move(event));
+  }
+  return true;
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,83 @@
+// The engine without its thread: scheduler, executor and the requests between them. One step at a time, by
+// one caller.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "engine/executor.h"
+#include "sched/scheduler.h"
+#include "sluice/sampling.h"
+
+namespace sluice::engine {
+
+/// A request as the core runs it: tokens only.
+struct CoreRequest {
+  std::vector<int32_t> prompt;
+  SamplingParams sampling;
+  int priority = 0;
+  std::string salt;  // requests share prefixes only with equal salts
+  /// Logits of every prompt position are wanted; given to on_logits, in order of positions.
+  bool prompt_logits = false;
+  std::function<void(int position, std::span<const float> logits)> on_logits;
+};
+
+using RequestId = uint64_t;
+
+/// One thing that happened to a request. The last one, and no other, has `finish`.
+struct CoreEvent {
+  RequestId id = 0;
+  int32_t token = -1;  // -1: none
+  std::optional<sampling::TokenLogprobs> logprobs;
+  std::optional<sched::FinishReason> finish;
+  Status error;
+};
+
+class Core {
+ public:
+  /// `vocab_limit`: ids from there on are padding, never sampled; 0: the whole vocabulary.
+  static Result<std::unique_ptr<Core>> create(std::unique_ptr<LoadedModel> model, int32_t vocab_limit = 0,
+                                              std::vector<int32_t> eos = {});
+
+  LoadedModel& model() { return *model_; }
+  Executor& executor() { return executor_; }
+  const sched::Scheduler& scheduler() const { return scheduler_; }
+  const std::vector<int32_t>& eos() const { return scheduler_.config().eos_tokens; }
+
+  /// Checks and queues; every value that a client controls is range-checked here.
+  Result<RequestId> add(CoreRequest request);
+  /// Ends a request now; its last event is not delivered. False if it has ended.
+  bool finish(RequestId id, sched::FinishReason reason);
+
+  bool busy() const { return !requests_.empty(); }
+  /// Plans, runs and commits one step; appends what happened. False if there was nothing to do.
+  bool step(std::vector<CoreEvent>& events);
+
+ private:
+  struct Running {
+    CoreRequest request;
+    RequestId id = 0;
+    size_t num_prompt = 0;
+    std::vector<int32_t> tokens;  // prompt and outputs
+    std::unique_ptr<sampling::Sampler> sampler;
+    SequenceContext context;
+  };
+
+  Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, int32_t vocab_limit);
+  Status schedule(Running& running);
+  bool outgrew_rope(const Running& running) const;
+  Status restart_on_long_rope(sched::SequenceId sequence);
+
+  std::unique_ptr<LoadedModel> model_;
+  sched::Scheduler scheduler_;
+  Executor executor_;
+  int32_t vocab_limit_;
+  int64_t rope_switch_ = 0;  // tokens beyond which long rope frequencies apply; 0: never
+  RequestId last_id_ = 0;
+  std::map<sched::SequenceId, Running> requests_;
+  std::map<RequestId, sched::SequenceId> sequence_of_;
+};
+
+}  // namespace sluice::engine

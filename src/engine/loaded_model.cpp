@@ -1,0 +1,114 @@
+#include "engine/loaded_model.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checked.h"
+#include "engine/weight_store.h"
+
+namespace sluice::engine {
+
+uint64_t MemoryPlan::kv_bytes() const {
+  uint64_t bytes = 0;
+  for (const Group& g : kv) bytes += static_cast<uint64_t>(g.pages) * g.page_bytes;
+  return bytes;
+}
+
+LoadedModel::~LoadedModel() = default;
+
+Result<std::unique_ptr<LoadedModel>> LoadedModel::plan_only(const std::string& path, model::Recipe recipe,
+                                                            ops::Backend backend,
+                                                            const LoadOptions& options) {
+  std::unique_ptr<LoadedModel> model(new LoadedModel);
+  model->backend_ = std::move(backend);
+  SLUICE_TRY(model->prepare(path, std::move(recipe), options));
+  return model;
+}
+
+Result<std::unique_ptr<LoadedModel>> LoadedModel::load(const std::string& path, model::Recipe recipe,
+                                                       ops::Backend backend, const LoadOptions& options) {
+  SLUICE_ASSIGN(auto model, plan_only(path, std::move(recipe), std::move(backend), options));
+  SLUICE_TRY(model->allocate(options));
+  return model;
+}
+
+Status LoadedModel::prepare(const std::string& path, model::Recipe recipe, const LoadOptions& options) {
+  SLUICE_ASSIGN(weights_, open_weights(path));
+  spec_ = weights_->spec();
+  recipe_ = std::move(recipe);
+  SLUICE_TRY(model::complete(recipe_, spec_));
+  SLUICE_ASSIGN(types_, weights_->types(recipe_, notes_));
+  const int64_t logit_rows = options.logit_rows > 0 ? options.logit_rows : recipe_.max_sequences;
+  SLUICE_ASSIGN(program_, program::lower(spec_, recipe_, types_, backend_, logit_rows, weights_->wishes()));
+  return plan_memory();
+}
+
+Status LoadedModel::plan_memory() {
+  plan_.weights = program_.weight_bytes;
+  plan_.activations = program_.activation_bytes;
+  plan_.workspace = program_.workspace_bytes;
+  const int page = static_cast<int>(recipe_.page_tokens);
+  const int64_t all_pages = ceil_div(recipe_.kv_tokens, recipe_.page_tokens);
+  kv_layout_.page_tokens = page;
+  for (size_t g = 0; g < program_.groups.size(); ++g) {
+    const int64_t window = program_.groups[g].window;
+    int64_t pages = all_pages;
+    if (window > 0) {
+      // Each running sequence's window, one more to end a cached prefix with, and the chunks of a step.
+      const int64_t held =
+          kv::most_pages_held(static_cast<int>(window), static_cast<int>(recipe_.max_seq_len), page);
+      pages = std::min(all_pages, 2 * held * recipe_.max_sequences +
+                                      ceil_div(recipe_.max_batch_tokens, recipe_.page_tokens));
+    }
+    const uint64_t page_bytes = program_.page_bytes(static_cast<int32_t>(g));
+    const auto bytes = checked_mul(static_cast<uint64_t>(pages), page_bytes);
+    if (!bytes || pages > (int64_t{1} << 30)) {
+      return resource_exhausted("--kv_tokens {}: more than can be addressed; give fewer", recipe_.kv_tokens);
+    }
+    plan_.kv.push_back({window, pages, page_bytes});
+    kv_layout_.groups.push_back({window == 0 ? "full" : fmt::format("window{}", window),
+                                 static_cast<int>(window), static_cast<int>(pages)});
+  }
+  const uint64_t table_pages = static_cast<uint64_t>(ceil_div(recipe_.max_seq_len, recipe_.page_tokens));
+  plan_.batch =
+      sizeof(int32_t) * (static_cast<uint64_t>(recipe_.max_sequences) * table_pages * program_.groups.size() +
+                         4 * static_cast<uint64_t>(recipe_.max_batch_tokens));
+  const uint64_t have = backend_.device->info().memory_bytes;
+  if (plan_.total() > have) {
+    return resource_exhausted(
+        "the model needs {} MiB (weights {}, KV cache {}, activations and workspace {}), the device has {}; "
+        "lower --kv_tokens, "
+        "--max_seq_len or --max_num_batched_tokens, or choose a smaller --precision",
+        plan_.total() >> 20, plan_.weights >> 20, plan_.kv_bytes() >> 20,
+        (plan_.activations + plan_.workspace) >> 20, have >> 20);
+  }
+  return {};
+}
+
+Status LoadedModel::allocate(const LoadOptions& options) {
+  device::Device& device = *backend_.device;
+  SLUICE_ASSIGN(memory_.weights, weights_->load(program_, device, options.threads, options.verify_checksums));
+  SLUICE_ASSIGN(activations_, device.allocate(plan_.activations, "activations"));
+  SLUICE_ASSIGN(workspace_, device.allocate(std::max<uint64_t>(plan_.workspace, 64), "workspace"));
+  memory_.activations = activations_.data();
+  memory_.workspace = workspace_.data();
+  return allocate_caches();
+}
+
+// Per layer: all pages of keys, then all pages of values.
+Status LoadedModel::allocate_caches() {
+  SLUICE_ASSIGN(caches_, backend_.device->allocate(plan_.kv_bytes(), "KV cache"));
+  std::byte* at = caches_.data();
+  for (const program::CacheInfo& cache : program_.caches) {
+    const uint64_t pages = static_cast<uint64_t>(plan_.kv[static_cast<size_t>(cache.group)].pages);
+    program::Memory::Cache c;
+    c.keys = at;
+    at += pages * cache.key_page_bytes;
+    c.values = at;
+    at += pages * cache.value_page_bytes;
+    memory_.caches.push_back(c);
+  }
+  return {};
+}
+
+}  // namespace sluice::engine

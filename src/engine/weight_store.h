@@ -1,0 +1,34 @@
+// Where a Program's weights come from: a checkpoint, packed while loading, or an engine directory, mapped as
+// it is.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+#include "model/recipe.h"
+#include "program/program.h"
+
+namespace sluice::engine {
+
+class WeightStore {
+ public:
+  virtual ~WeightStore() = default;
+
+  /// What is known before weights are touched.
+  virtual const model::Spec& spec() const = 0;
+  /// Types of all matrices under `recipe`; a recipe that cannot be had from this source is refused.
+  virtual Result<model::RoleTypes> types(const model::Recipe& recipe,
+                                         std::vector<std::string>& notes) const = 0;
+  virtual program::Wishes wishes() const = 0;
+
+  /// Brings the weights of `program` into memory of `device` and gives one pointer for each.
+  virtual Result<std::vector<const std::byte*>> load(const program::Program& program, device::Device& device,
+                                                     int threads, bool verify_checksums) = 0;
+};
+
+/// Opens whatever `path` is.
+Result<std::unique_ptr<WeightStore>> open_weights(const std::string& path);
+
+}  // namespace sluice::engine

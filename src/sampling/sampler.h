@@ -1,0 +1,61 @@
+// From a row of logits to a token. No row is ever sorted: greedy and plain sampling pass over it, top-k and
+// top-p select.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "sluice/sampling.h"
+
+namespace sluice::sampling {
+
+struct TokenLogprobs {
+  float logprob = 0;                           // of the chosen token, natural logarithm
+  int32_t rank = 0;                            // tokens that are more likely
+  std::vector<std::pair<int32_t, float>> top;  // the most likely ones, best first; ties by id
+};
+
+struct Sample {
+  int32_t token = -1;
+  std::optional<TokenLogprobs> logprobs;
+};
+
+/// What one sequence's choices depend on besides its logits. The same parameters, seed and tokens give the
+/// same choices, whatever else runs.
+class Sampler {
+ public:
+  /// `prompt` matters to the repetition penalty, `outputs` to all penalties and to the place in the random
+  /// sequence: a sequence that was interrupted goes on as if it had not been.
+  Sampler(SamplingParams params, std::span<const int32_t> prompt, std::span<const int32_t> outputs);
+
+  /// Chooses the next token; `logits` may be changed. Ids at or beyond `vocab_limit` are never chosen. A NaN,
+  /// or nothing that is finite, is an error of this sequence.
+  Result<Sample> choose(std::span<float> logits, int32_t vocab_limit);
+
+ private:
+  void penalise(std::span<float> logits) const;
+  int32_t draw(std::span<float> logits);
+
+  SamplingParams params_;
+  struct Seen {
+    int32_t outputs = 0;
+    bool in_prompt = false;
+  };
+  std::unordered_map<int32_t, Seen> seen_;  // kept only when a penalty needs it
+  bool penalties_ = false;
+  uint64_t seed_ = 0;
+  uint64_t drawn_ = 0;
+  std::vector<std::pair<float, int32_t>> candidates_;
+};
+
+/// Log of the sum of exponentials of a row, in double.
+double log_sum_exp(std::span<const float> logits);
+
+/// Log-probabilities of `token` and of the `count` most likely tokens.
+TokenLogprobs logprobs_of(std::span<const float> logits, int32_t token, int32_t count);
+
+}  // namespace sluice::sampling
