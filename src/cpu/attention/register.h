@@ -1,0 +1,11 @@
+#pragma once
+
+#include "cpu/features.h"
+#include "ops/ops.h"
+
+namespace sluice::cpu {
+
+/// Adds attention for `isa` and those below it, the best first: it wins a tie.
+void register_attention_kernels(ops::Kernels& kernels, Isa isa);
+
+}  // namespace sluice::cpu

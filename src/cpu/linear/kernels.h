@@ -1,0 +1,69 @@
+// What each instruction set provides for matrix products in the rows16 layout: functions over ranges, without
+// threads. The drivers in linear.cpp and moe.cpp share the ranges out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace sluice::cpu {
+
+/// Rows of x on their way into a product: y (m, n) = x (m, k) * W^T.
+///
+/// They are prepared once per product, as panels of 1 to `max_panel` rows. A panel of R rows holds, for f32,
+/// (k, R) floats; for int8, (k / 32, R) ActivationBlocks.
+struct PrepareCall {
+  const float* x = nullptr;
+  int64_t x_stride = 0;
+  const int32_t* x_rows = nullptr;  // row i of the product is row x_rows[i] of x; nullptr: row i
+  int64_t m = 0, k = 0;
+  std::byte* prepared = nullptr;  // m * prepared_row_bytes(k)
+};
+
+struct ProductCall {
+  const std::byte* prepared = nullptr;
+  const std::byte* weight = nullptr;  // all tiles
+  const float* bias = nullptr;        // (n), may be null
+  float* y = nullptr;                 // column `first_column` of row 0
+  int64_t y_stride = 0;
+  int64_t first_column = 0;
+  int64_t m = 0, n = 0, k = 0;
+};
+
+/// 32 activations, quantised, with what a product needs besides their dot product.
+struct ActivationBlock {
+  float d;  // x = d * q
+  // For weights with offsets: d * sum(q), of all 32 or of each half. For weights stored with a bias:
+  // -bias * sum(q) as int32, likewise.
+  union {
+    float d_sum[2];
+    int32_t correction[2];
+  };
+  int32_t unused;
+  int8_t q[32];
+};
+static_assert(sizeof(ActivationBlock) == 48);
+
+/// The kernels of one weight type with one representation of activations.
+struct ProductFunctions {
+  /// Prepares rows [begin, end); begin is a multiple of max_panel.
+  void (*prepare)(const PrepareCall& call, int64_t begin, int64_t end) = nullptr;
+  /// Computes the columns of y that belong to tiles [begin, end).
+  void (*multiply)(const ProductCall& call, int64_t begin, int64_t end) = nullptr;
+};
+
+struct TileFunctions {
+  int64_t max_panel = 0;
+  /// Null functions where there is no such kernel (int8 activations with plain weights).
+  ProductFunctions (*product)(DType weight, bool int8_activations) = nullptr;
+  /// One row of a tile as floats.
+  void (*unpack)(DType dtype, const std::byte* tile, int64_t row, int64_t k, float* out) = nullptr;
+};
+
+const TileFunctions& scalar_tile_functions();
+const TileFunctions& avx2_tile_functions();
+const TileFunctions& avx512_tile_functions();
+const TileFunctions& avx512vnni_tile_functions();
+
+}  // namespace sluice::cpu

@@ -1,0 +1,30 @@
+// Matrix products in the rows16 layout: linear, embed and moe_mlp on top of an instruction set's functions.
+#pragma once
+
+#include "cpu/features.h"
+#include "cpu/linear/kernels.h"
+#include "cpu/rows/kernels.h"
+#include "cpu/thread_pool.h"
+#include "ops/ops.h"
+
+namespace sluice::cpu {
+
+/// Adds linear, embed and moe_mlp for the rows16 layout, for `isa` and those below it, the best first: it wins a tie.
+void register_rows16_kernels(ops::Kernels& kernels, Isa isa);
+
+/// Bytes of one prepared row of x (see PrepareCall).
+int64_t prepared_row_bytes(int64_t k, ops::Activations activations);
+
+/// Empty when the rows16 kernels can compute `desc`.
+std::string rows16_refuses(const ops::Linear::Desc& desc);
+
+/// Items that one claim of the pool should take of `items`: several claims a thread, for balance, of at least
+/// `least` items.
+int64_t balanced_grain(int64_t items, int threads, int64_t least = 1);
+
+void run_moe_rows16(const TileFunctions& functions, const RowFunctions& row_functions,
+                    const ops::MoeMlp::Desc& desc, const ops::MoeMlp::Args& args, ThreadPool& pool,
+                    std::byte* workspace);
+uint64_t moe_rows16_workspace_bytes(const ops::MoeMlp::Desc& desc, int64_t max_rows, int threads);
+
+}  // namespace sluice::cpu

@@ -1,0 +1,12 @@
+#include "cpu/simd/avx512.h"
+// The kernels are made of the vocabulary above.
+#include "cpu/linear/rows16_product.h"
+
+namespace sluice::cpu {
+
+const TileFunctions& avx512_tile_functions() {
+  static constexpr TileFunctions functions{avx512::kMaxPanel, avx512::product_functions, avx512::unpack};
+  return functions;
+}
+
+}  // namespace sluice::cpu

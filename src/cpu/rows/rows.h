@@ -1,0 +1,206 @@
+// Ops on rows: norms, activations, rotation and the KV write. Included once per instruction set, after its
+// simd header.
+#include "cpu/rows/kernels.h"
+#include "cpu/simd/math.h"
+
+namespace sluice::cpu::SLUICE_ISA {
+
+/// f(offset, lanes) over n elements: vectors, then the rest as a part of one.
+template <typename F>
+SLUICE_SIMD void for_each_vector(int64_t n, const F& f) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) f(i, static_cast<int64_t>(kLanes));
+  if (i < n) f(i, n - i);
+}
+SLUICE_SIMD F32 load_lanes(const float* p, int64_t lanes) {
+  return lanes == kLanes ? load(p) : load_first(p, lanes);
+}
+SLUICE_SIMD void store_lanes(float* p, F32 v, int64_t lanes) {
+  if (lanes == kLanes) return store(p, v);
+  store_first(p, v, lanes);
+}
+
+// ---- activation
+
+template <ops::ActivationKind K>
+SLUICE_SIMD F32 activation(F32 x) {
+  using ops::ActivationKind;
+  const auto sigmoid_times = [](F32 value, F32 at) {
+    return div(value, add(set1(1.0f), exp(sub(zero(), at))));
+  };
+  if constexpr (K == ActivationKind::silu) return sigmoid_times(x, x);
+  if constexpr (K == ActivationKind::gelu_tanh) {  // (1 + tanh u) / 2 = sigmoid(2 u)
+    const F32 cubic = fma(mul(mul(x, x), x), set1(0.044715f), x);
+    return sigmoid_times(x, mul(cubic, set1(2 * 0.79788456080286536f)));
+  }
+  const F32 positive = max(zero(), x);
+  if constexpr (K == ActivationKind::relu) return positive;
+  if constexpr (K == ActivationKind::relu2) return mul(positive, positive);
+}
+
+template <ops::ActivationKind K>
+static void activate_as(bool gated, int64_t dim, const float* x, float* y) {
+  for_each_vector(dim, [&](int64_t i, int64_t lanes) {
+    F32 v = activation<K>(load_lanes(x + i, lanes));
+    if (gated) v = mul(v, load_lanes(x + dim + i, lanes));
+    store_lanes(y + i, v, lanes);
+  });
+}
+
+static void activate(ops::ActivationKind kind, bool gated, int64_t dim, const float* x, float* y) {
+  using ops::ActivationKind;
+  if (kind == ActivationKind::silu) return activate_as<ActivationKind::silu>(gated, dim, x, y);
+  if (kind == ActivationKind::gelu_tanh) return activate_as<ActivationKind::gelu_tanh>(gated, dim, x, y);
+  if (kind == ActivationKind::relu) return activate_as<ActivationKind::relu>(gated, dim, x, y);
+  activate_as<ActivationKind::relu2>(gated, dim, x, y);
+}
+
+// ---- norms
+
+/// x -> (x - shift) * factor, then weight and bias.
+struct Normaliser {
+  float shift = 0;
+  float factor = 1;
+};
+
+static Normaliser measure(ops::NormKind kind, int64_t n, float eps, const float* x) {
+  Normaliser norm;
+  if (kind == ops::NormKind::none) return norm;
+  if (kind == ops::NormKind::layer) {
+    F32 total = zero();
+    for_each_vector(n, [&](int64_t i, int64_t lanes) { total = add(total, load_lanes(x + i, lanes)); });
+    norm.shift = reduce_add(total) / static_cast<float>(n);
+  }
+  F32 squares = zero();
+  for_each_vector(n, [&](int64_t i, int64_t lanes) {
+    F32 v = sub(load_lanes(x + i, lanes), set1(norm.shift));
+    if (lanes != kLanes) v = keep_range(v, 0, lanes, zero());
+    squares = fma(v, v, squares);
+  });
+  norm.factor = 1.0f / __builtin_sqrtf(reduce_add(squares) / static_cast<float>(n) + eps);
+  return norm;
+}
+
+SLUICE_SIMD F32 apply(const Normaliser& norm, F32 x, const float* weight, const float* bias, int64_t i,
+                      int64_t lanes) {
+  F32 v = mul(sub(x, set1(norm.shift)), set1(norm.factor));
+  if (weight != nullptr) v = mul(v, load_lanes(weight + i, lanes));
+  if (bias != nullptr) v = add(v, load_lanes(bias + i, lanes));
+  return v;
+}
+
+static void normalise(ops::NormKind kind, int64_t n, float eps, const float* x, const float* weight,
+                      const float* bias, float* y) {
+  const Normaliser norm = measure(kind, n, eps, x);
+  for_each_vector(n, [&](int64_t i, int64_t lanes) {
+    store_lanes(y + i, apply(norm, load_lanes(x + i, lanes), weight, bias, i, lanes), lanes);
+  });
+}
+
+static void add_norm(const ops::AddNorm::Desc& d, const ops::AddNorm::Args& a, int64_t row) {
+  float* h = a.h.f32(row);
+  if (d.branch) {
+    const float* branch = a.branch.f32(row);
+    const Normaliser norm = measure(d.branch_norm, d.dim, d.eps, branch);
+    for_each_vector(d.dim, [&](int64_t i, int64_t lanes) {
+      const F32 v = apply(norm, load_lanes(branch + i, lanes), a.branch_weight, a.branch_bias, i, lanes);
+      store_lanes(h + i, fma(v, set1(d.multiplier), load_lanes(h + i, lanes)), lanes);
+    });
+  }
+  if (d.output) normalise(d.output_norm, d.dim, d.eps, h, a.output_weight, a.output_bias, a.y.f32(row));
+}
+
+static void scale_softcap(const ops::ScaleSoftcap::Desc& d, float* x) {
+  for_each_vector(d.dim, [&](int64_t i, int64_t lanes) {
+    F32 v = mul(load_lanes(x + i, lanes), set1(d.scale));
+    if (d.softcap > 0) v = mul(set1(d.softcap), tanh(div(v, set1(d.softcap))));
+    store_lanes(x + i, v, lanes);
+  });
+}
+
+// ---- q and k
+
+SLUICE_SIMD void rotate_half(int64_t n, const float* cosine, const float* sine, float* x) {
+  for_each_vector(n, [&](int64_t i, int64_t lanes) {
+    const F32 c = load_lanes(cosine + i, lanes), s = load_lanes(sine + i, lanes);
+    const F32 a = load_lanes(x + i, lanes), b = load_lanes(x + n + i, lanes);
+    store_lanes(x + i, sub(mul(a, c), mul(b, s)), lanes);
+    store_lanes(x + n + i, add(mul(b, c), mul(a, s)), lanes);
+  });
+}
+SLUICE_SIMD void rotate_interleaved(int64_t n, const float* cosine, const float* sine, float* x) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1];
+    x[2 * i] = a * cosine[i] - b * sine[i];
+    x[2 * i + 1] = b * cosine[i] + a * sine[i];
+  }
+}
+
+static void normalise_heads(const ops::RopeKv::Desc& d, const float* weight, int64_t heads, float* x) {
+  if (d.qk_norm == ops::QkNormScope::none) return;
+  if (d.qk_norm == ops::QkNormScope::full)
+    return normalise(d.qk_norm_kind, heads * d.d_qk, d.eps, x, weight, nullptr, x);
+  const int64_t step = d.qk_norm == ops::QkNormScope::per_head && weight != nullptr ? d.d_qk : 0;
+  for (int64_t h = 0; h < heads; ++h)
+    normalise(d.qk_norm_kind, d.d_qk, d.eps, x + h * d.d_qk, weight + h * step, nullptr, x + h * d.d_qk);
+}
+
+static void norm_and_rotate(const ops::RopeKv::Desc& d, const ops::RopeKv::Args& a, const float* table,
+                            float* qkv) {
+  const int64_t n = d.rope == ops::RopeStyle::none ? 0 : d.rope_dims / 2;
+  const auto heads = [&](float* x, int64_t count, const float* weight) {
+    if (!d.norm_after_rope) normalise_heads(d, weight, count, x);
+    for (int64_t h = 0; h < count && n > 0; ++h) {
+      if (d.rope == ops::RopeStyle::half) rotate_half(n, table, table + n, x + h * d.d_qk);
+      if (d.rope == ops::RopeStyle::interleaved) rotate_interleaved(n, table, table + n, x + h * d.d_qk);
+    }
+    if (d.norm_after_rope) normalise_heads(d, weight, count, x);
+  };
+  heads(qkv, d.heads, a.q_norm);
+  heads(qkv + d.heads * d.d_qk, d.kv_heads, a.k_norm);
+}
+
+/// n floats, `stride` apart, to consecutive elements.
+template <DType D>
+SLUICE_SIMD void store_column(const float* src, int64_t stride, int64_t n, std::byte* dst) {
+  alignas(64) float column[kLanes];
+  constexpr int64_t kBytes = D == DType::f32 ? 4 : 2;
+  for_each_vector(n, [&](int64_t i, int64_t lanes) {
+    for (int64_t j = 0; j < lanes; ++j) column[j] = src[(i + j) * stride];
+    std::byte* to = dst + i * kBytes;
+    if constexpr (D == DType::f32) {
+      for (int64_t j = 0; j < lanes; ++j) reinterpret_cast<float*>(to)[j] = column[j];
+    } else {
+      alignas(64) uint16_t halves[kLanes];
+      if constexpr (D == DType::f16) store_f16(halves, load(column));
+      if constexpr (D == DType::bf16) store_bf16(halves, load(column));
+      __builtin_memcpy(to, halves, static_cast<size_t>(lanes * kBytes));
+    }
+  });
+}
+
+template <DType D>
+static void write_page_as(const ops::RopeKv::Desc& d, const ops::KvCache& cache, int64_t page, int64_t slot,
+                          int64_t tokens, const float* qkv, int64_t stride) {
+  constexpr int64_t kBytes = D == DType::f32 ? 4 : 2;
+  const float* k = qkv + d.heads * d.d_qk;
+  const float* v = k + d.kv_heads * d.d_qk;
+  const int64_t head_keys = d.d_qk * d.page_tokens * kBytes, head_values = d.d_v * d.page_tokens * kBytes;
+  for (int64_t h = 0; h < d.kv_heads; ++h) {
+    std::byte* keys = cache.keys + (page * d.kv_heads + h) * head_keys;
+    std::byte* values = cache.values + (page * d.kv_heads + h) * head_values;
+    for (int64_t i = 0; i < d.d_qk; ++i)
+      store_column<D>(k + h * d.d_qk + i, stride, tokens, keys + (i * d.page_tokens + slot) * kBytes);
+    for (int64_t t = 0; t < tokens; ++t)
+      store_column<D>(v + t * stride + h * d.d_v, 1, d.d_v, values + (slot + t) * d.d_v * kBytes);
+  }
+}
+
+static void write_page(const ops::RopeKv::Desc& d, const ops::KvCache& cache, int64_t page, int64_t slot,
+                       int64_t tokens, const float* qkv, int64_t stride) {
+  if (d.kv == DType::f16) return write_page_as<DType::f16>(d, cache, page, slot, tokens, qkv, stride);
+  if (d.kv == DType::bf16) return write_page_as<DType::bf16>(d, cache, page, slot, tokens, qkv, stride);
+  write_page_as<DType::f32>(d, cache, page, slot, tokens, qkv, stride);
+}
+
+}  // namespace sluice::cpu::SLUICE_ISA

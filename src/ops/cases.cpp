@@ -1,0 +1,235 @@
+#include "ops/cases.h"
+
+#include "quant/format.h"
+
+namespace sluice::ops {
+namespace {
+
+/// Representations of activations that a weight type allows.
+std::vector<Activations> activations_of(DType dtype) {
+  if (is_block_type(dtype)) return {Activations::f32, Activations::int8};
+  return {Activations::f32};
+}
+
+}  // namespace
+
+std::vector<DType> weight_types() {
+  return {DType::f32,  DType::f16,  DType::bf16, DType::q8_0,   DType::q4_0,
+          DType::q4_1, DType::q5_0, DType::q5_1, DType::q2_k,   DType::q3_k,
+          DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_nl, DType::iq4_xs};
+}
+
+template <>
+std::vector<Case<Linear>> edge_cases() {
+  std::vector<Case<Linear>> out;
+  for (DType type : weight_types()) {
+    for (Activations activations : activations_of(type)) {
+      const int64_t block = info(type).block_elems;
+      for (int64_t n : {1, 15, 16, 40}) {
+        for (int64_t rows : {1, 3, 13}) out.push_back({{n, block, type, activations, n == 40}, rows});
+      }
+      out.push_back({{49, 3 * block, type, activations, true}, 29});
+      out.push_back({{64, 1536 / block * block, type, activations, false}, 7});
+    }
+  }
+  for (DType type : {DType::f32, DType::f16, DType::bf16})
+    out.push_back({{37, 77, type, Activations::f32, true}, 5});
+  return out;
+}
+
+template <>
+std::vector<Case<Linear>> model_cases() {
+  struct Shape {
+    int64_t n, k;
+    DType type;
+  };
+  const Shape shapes[] = {
+      // SmolLM2-135M: qkv, out, gate and up, down, head
+      {960, 576, DType::q4_1},
+      {576, 576, DType::q4_1},
+      {3072, 576, DType::q4_1},
+      {576, 1536, DType::q4_1},
+      {49152, 576, DType::q4_1},
+      {49152, 576, DType::q8_0},
+      {3072, 576, DType::q4_0},
+      {3072, 576, DType::q8_0},
+      {3072, 576, DType::bf16},
+      // of the size of a layer of 1B models
+      {8192, 2048, DType::q4_k},
+      {8192, 2048, DType::q6_k},
+      {8192, 2048, DType::q5_k},
+      {8192, 2048, DType::iq4_xs},
+      {8192, 2048, DType::bf16},
+      {8192, 2048, DType::f16},
+  };
+  std::vector<Case<Linear>> out;
+  for (const Shape& s : shapes) {
+    for (Activations activations : activations_of(s.type)) {
+      for (int64_t rows : {1, 4, 16, 512}) {
+        if (rows == 512 && s.n > 10000) continue;  // only the last row of a prompt meets the head
+        out.push_back({{s.n, s.k, s.type, activations, false}, rows});
+      }
+    }
+  }
+  return out;
+}
+
+template <>
+std::vector<Case<MoeMlp>> edge_cases() {
+  std::vector<Case<MoeMlp>> out;
+  const auto add = [&](int64_t experts, int64_t k, int64_t width, DType up, DType down, Activations a,
+                       bool gated, ActivationKind kind, int64_t rows) {
+    out.push_back({{experts, k, 64, width, kind, gated, up, down, a}, rows});
+  };
+  for (int64_t rows : {1, 2, 17}) {
+    add(4, 2, 40, DType::f32, DType::f32, Activations::f32, true, ActivationKind::silu, rows);
+    add(8, 3, 32, DType::q8_0, DType::q8_0, Activations::int8, true, ActivationKind::silu, rows);
+    add(8, 8, 96, DType::q4_0, DType::q4_1, Activations::int8, true, ActivationKind::gelu_tanh, rows);
+    add(5, 1, 64, DType::bf16, DType::f16, Activations::f32, false, ActivationKind::relu2, rows);
+    add(5, 2, 64, DType::q5_1, DType::q8_0, Activations::f32, true, ActivationKind::gelu, rows);
+  }
+  return out;
+}
+
+template <>
+std::vector<Case<MoeMlp>> model_cases() {
+  // Of the size of a layer of Qwen3-30B-A3B, with fewer experts.
+  const MoeMlp::Desc d{
+      32, 8, 2048, 768, ActivationKind::silu, true, DType::q4_k, DType::q4_k, Activations::int8};
+  return {{d, 1}, {d, 16}, {d, 128}};
+}
+
+template <>
+std::vector<Case<Embed>> edge_cases() {
+  std::vector<Case<Embed>> out;
+  for (DType type : weight_types()) {
+    const int64_t block = info(type).block_elems;
+    out.push_back({{50, 2 * block, type, 1, 0, 0}, 9});
+    out.push_back({{16, block, type, 3.5f, 20, 2}, 1});
+  }
+  return out;
+}
+template <>
+std::vector<Case<Embed>> model_cases() {
+  return {{{49152, 576, DType::q8_0}, 1}, {{49152, 576, DType::q4_1}, 512}};
+}
+
+template <>
+std::vector<Case<AddNorm>> edge_cases() {
+  std::vector<Case<AddNorm>> out;
+  for (int64_t dim : {1, 15, 64, 100, 576}) {
+    for (NormKind kind : {NormKind::none, NormKind::rms, NormKind::layer}) {
+      out.push_back({{dim, true, kind, 0.5f, true, NormKind::rms, 1e-5f}, 3});
+      if (dim > 1) out.push_back({{dim, false, NormKind::none, 1, true, kind, 1e-6f}, 2});
+    }
+    out.push_back({{dim, true, NormKind::none, 1, false, NormKind::none, 1e-5f}, 1});
+  }
+  return out;
+}
+template <>
+std::vector<Case<AddNorm>> model_cases() {
+  const AddNorm::Desc d{576, true, NormKind::none, 1, true, NormKind::rms, 1e-5f};
+  return {{d, 1}, {d, 512}};
+}
+
+template <>
+std::vector<Case<Activation>> edge_cases() {
+  std::vector<Case<Activation>> out;
+  for (ActivationKind kind : {ActivationKind::silu, ActivationKind::gelu, ActivationKind::gelu_tanh,
+                              ActivationKind::relu, ActivationKind::relu2}) {
+    for (int64_t dim : {1, 16, 77}) {
+      out.push_back({{dim, kind, true}, 3});
+      out.push_back({{dim, kind, false}, 2});
+    }
+  }
+  return out;
+}
+template <>
+std::vector<Case<Activation>> model_cases() {
+  return {{{1536, ActivationKind::silu, true}, 1},
+          {{1536, ActivationKind::silu, true}, 512},
+          {{2048, ActivationKind::gelu_tanh, true}, 512}};
+}
+
+template <>
+std::vector<Case<ScaleSoftcap>> edge_cases() {
+  return {{{1, 1, 30}, 2}, {{77, 0.25f, 0}, 3}, {{5000, 1, 30}, 2}, {{64, 1.0f / 16, 50}, 1}};
+}
+template <>
+std::vector<Case<ScaleSoftcap>> model_cases() {
+  return {{{256000, 1, 30}, 1}};
+}
+
+template <>
+std::vector<Case<RopeKv>> edge_cases() {
+  const std::vector<ProblemSequence> batch = {{1, 0}, {5, 30}, {40, 17}, {1, 100}, {0, 3}};
+  std::vector<Case<RopeKv>> out;
+  for (DType kv : {DType::f32, DType::f16, DType::bf16}) {
+    RopeKv::Desc d{
+        .heads = 6, .kv_heads = 2, .d_qk = 24, .d_v = 20, .rope = RopeStyle::half, .rope_dims = 24, .kv = kv};
+    out.push_back({d, 0, batch});
+    d.page_tokens = 16;
+    d.rope_dims = 10;
+    d.qk_norm = QkNormScope::head;
+    out.push_back({d, 0, batch});
+    d.rope = RopeStyle::interleaved;
+    d.qk_norm = QkNormScope::per_head;
+    d.qk_norm_kind = NormKind::layer;
+    out.push_back({d, 0, batch});
+    d.qk_norm = QkNormScope::full;
+    d.norm_after_rope = true;
+    out.push_back({d, 0, batch});
+    d.rope = RopeStyle::none;
+    d.rope_dims = 0;
+    d.qk_norm = QkNormScope::none;
+    out.push_back({d, 0, batch});
+  }
+  return out;
+}
+template <>
+std::vector<Case<RopeKv>> model_cases() {
+  const RopeKv::Desc d{
+      .heads = 9, .kv_heads = 3, .d_qk = 64, .d_v = 64, .rope = RopeStyle::half, .rope_dims = 64};
+  return {{d, 0, {{1, 500}}}, {d, 0, {{512, 0}}}};
+}
+
+template <>
+std::vector<Case<Attention>> edge_cases() {
+  const std::vector<ProblemSequence> batch = {{1, 0},   {1, 15},  {1, 16},   {33, 0},
+                                              {7, 250}, {1, 700}, {20, 500}, {0, 9}};
+  std::vector<Case<Attention>> out;
+  for (DType kv : {DType::f32, DType::f16, DType::bf16}) {
+    Attention::Desc d{.heads = 6, .kv_heads = 2, .d_qk = 24, .d_v = 20, .scale = 0.2f, .kv = kv};
+    out.push_back({d, 0, batch});
+    d.window = 40;
+    out.push_back({d, 0, batch});
+    d.window = 1;
+    d.softcap = 5;
+    out.push_back({d, 0, batch});
+    d.window = 0;
+    d.sinks = true;
+    out.push_back({d, 0, batch});
+    d.alibi = true;
+    d.page_tokens = 16;
+    out.push_back({d, 0, batch});
+    d = {.heads = 5, .kv_heads = 5, .d_qk = 64, .d_v = 64, .scale = 0.125f, .kv = kv};
+    out.push_back({d, 0, batch});
+    d = {.heads = 32, .kv_heads = 1, .d_qk = 40, .d_v = 72, .scale = 0.15f, .window = 300, .kv = kv};
+    out.push_back({d, 0, batch});
+    out.push_back({d, 0, {{1, 5000}}});  // one long sequence: its segments are shared out
+  }
+  return out;
+}
+template <>
+std::vector<Case<Attention>> model_cases() {
+  const Attention::Desc smollm{.heads = 9, .kv_heads = 3, .d_qk = 64, .d_v = 64, .scale = 0.125f};
+  const Attention::Desc llama{.heads = 32, .kv_heads = 8, .d_qk = 64, .d_v = 64, .scale = 0.125f};
+  return {{smollm, 0, {{1, 511}}},
+          {smollm, 0, {{1, 4095}}},
+          {smollm, 0, std::vector<ProblemSequence>(16, {1, 255})},
+          {smollm, 0, {{512, 0}}},
+          {llama, 0, {{1, 4095}}},
+          {llama, 0, {{256, 1024}}}};
+}
+
+}  // namespace sluice::ops

@@ -1,0 +1,450 @@
+#include "ops/problem.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "base/checked.h"
+#include "quant/format.h"
+#include "tensor/half.h"
+
+namespace sluice::ops {
+namespace {
+
+constexpr double kEps = 0x1p-24;  // of fp32, to nearest
+
+Matrix matrix(std::vector<float>& v, int64_t rows, int64_t cols) {
+  return {v.data(), DType::f32, rows, cols, cols};
+}
+
+double norm_of(const float* x, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += double{x[i]} * x[i];
+  return std::sqrt(sum);
+}
+
+/// Rounding of one stored element of a KV page, relative.
+double kv_eps(DType kv) { return kv == DType::f32 ? kEps : kv == DType::f16 ? 0x1p-11 : 0x1p-8; }
+
+}  // namespace
+
+std::vector<float> random_floats(int64_t count, uint32_t seed, float deviation) {
+  std::mt19937 engine(seed);
+  std::normal_distribution<float> normal(0, deviation);
+  std::vector<float> out(static_cast<size_t>(count));
+  for (float& x : out) x = normal(engine);
+  return out;
+}
+
+Bytes random_weight(DType dtype, int64_t rows, int64_t k, uint32_t seed) {
+  const auto bytes = static_cast<int64_t>(row_bytes(dtype, static_cast<uint64_t>(k)));
+  Bytes out(static_cast<size_t>(rows * bytes));
+  const float size = 1 / std::sqrt(static_cast<float>(k));
+  const quant::BlockFormat* format = quant::block_format(dtype);
+  if (format == nullptr) {
+    const std::vector<float> row = random_floats(rows * k, seed, size);
+    quant::quantize_row(dtype, row.data(), out.data(), rows * k);
+    return out;
+  }
+  std::mt19937 engine(seed);
+  for (size_t i = 0; i < out.size(); ++i) out.data()[i] = static_cast<std::byte>(engine() >> 8);
+  const DTypeInfo& type = info(dtype);
+  // Codes reach 8 to 128, inner scales 16 to 64.
+  const float unit = size / (type.block_elems > 32                            ? 400.0f
+                             : dtype == DType::q8_0 || dtype == DType::iq4_nl ? 70.0f
+                                                                              : 8.0f);
+  std::uniform_real_distribution<float> scale(0.25f * unit, unit);
+  for (int64_t at = 0; at < rows * bytes; at += type.block_bytes) {
+    const auto put = [&](int offset, float value) {
+      const uint16_t bits = f32_to_f16(value);
+      std::memcpy(out.data() + at + offset, &bits, 2);
+    };
+    put(format->d_offset, scale(engine));
+    if (format->m_offset >= 0) put(format->m_offset, (engine() & 256) != 0 ? scale(engine) : -scale(engine));
+  }
+  return out;
+}
+
+ProblemWeight::ProblemWeight(DType dtype, int64_t n, int64_t k, int64_t copies, uint32_t seed)
+    : dtype_(dtype), n_(n), k_(k), copies_(copies), norms_(static_cast<size_t>(n * copies)) {
+  packed_.emplace(plain_layout().name, random_weight(dtype, n * copies, k, seed));
+  const std::byte* rows = packed_.begin()->second.data();
+  const uint64_t bytes = row_bytes(dtype, static_cast<uint64_t>(k));
+  const quant::BlockFormat* format = quant::block_format(dtype);
+  std::vector<float> values(static_cast<size_t>(k));
+  quant::Block block;
+  for (int64_t r = 0; r < n * copies; ++r) {
+    const std::byte* row = rows + static_cast<uint64_t>(r) * bytes;
+    double sum = 0;
+    if (format == nullptr) {
+      quant::dequantize_row(dtype, row, values.data(), k);
+      sum = std::pow(norm_of(values.data(), k), 2);
+    }
+    for (int64_t i = 0; format != nullptr && i < k;
+         i += info(dtype).block_elems, row += info(dtype).block_bytes) {
+      quant::unpack_block(dtype, row, block);
+      for (uint32_t e = 0; e < info(dtype).block_elems; ++e) {
+        const int64_t g = e / static_cast<uint32_t>(format->group);
+        const double size =
+            std::abs(block.d * block.scale[g] * block.code[e]) + std::abs(block.m * block.min[g]);
+        sum += size * size;
+      }
+    }
+    norms_[static_cast<size_t>(r)] = std::sqrt(sum);
+  }
+}
+
+const std::byte* ProblemWeight::in(const WeightLayout& layout) {
+  const auto found = packed_.find(layout.name);
+  if (found != packed_.end()) return found->second.data();
+  const uint64_t each = layout.packed_bytes(dtype_, n_, k_),
+                 bytes = row_bytes(dtype_, static_cast<uint64_t>(k_));
+  Bytes packed(each * static_cast<uint64_t>(copies_));
+  std::byte* source = packed_.at(plain_layout().name).data();
+  for (int64_t c = 0; c < copies_; ++c)
+    layout.pack(dtype_, n_, k_, 0, n_, source + static_cast<uint64_t>(c * n_) * bytes,
+                packed.data() + static_cast<uint64_t>(c) * each);
+  return packed_.emplace(layout.name, std::move(packed)).first->second.data();
+}
+
+ProblemCache::ProblemCache(int64_t kv_heads, int64_t d_qk, int64_t d_v, DType kv, int64_t page_tokens,
+                           std::span<const ProblemSequence> sequences, uint32_t seed)
+    : kv_(kv) {
+  int64_t pages = 0;
+  for (const ProblemSequence& s : sequences) {
+    const int64_t needed = ceil_div<int64_t>(s.first_position + s.rows, page_tokens);
+    stride_ = std::max(stride_, needed);
+    pages += needed;
+    tokens_ += s.first_position + s.rows;
+  }
+  const auto element = static_cast<int64_t>(info(kv).block_bytes);
+  keys_ = Bytes(static_cast<size_t>(pages * kv_heads * d_qk * page_tokens * element));
+  values_ = Bytes(static_cast<size_t>(pages * kv_heads * d_v * page_tokens * element));
+  std::vector<int32_t> order(static_cast<size_t>(pages));
+  std::iota(order.begin(), order.end(), 0);
+  std::shuffle(order.begin(), order.end(), std::mt19937(seed));
+  tables_.assign(static_cast<size_t>(stride_) * sequences.size(), -1);
+  size_t next = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const ProblemSequence& s = sequences[i];
+    sequences_.push_back({static_cast<int32_t>(rows_), s.rows, s.first_position, static_cast<int32_t>(i)});
+    rows_ += s.rows;
+    for (int64_t p = 0; p < ceil_div<int64_t>(s.first_position + s.rows, page_tokens); ++p)
+      tables_[i * static_cast<size_t>(stride_) + static_cast<size_t>(p)] = order[next++];
+  }
+}
+
+void ProblemCache::clear() {
+  for (Bytes* part : {&keys_, &values_}) std::memset(part->data(), 0, part->size());
+}
+
+std::vector<float> ProblemCache::contents() {
+  std::vector<float> out;
+  for (Bytes* part : {&keys_, &values_}) {
+    const auto count = static_cast<int64_t>(part->size() / info(kv_).block_bytes);
+    const size_t start = out.size();
+    out.resize(start + static_cast<size_t>(count));
+    quant::dequantize_row(kv_, part->data(), out.data() + start, count);
+  }
+  return out;
+}
+
+// ---- linear
+
+Problem<Linear>::Problem(const Linear::Desc& d, int64_t m, uint32_t seed)
+    : desc(d),
+      rows(m),
+      x(random_floats(m * d.k, seed)),
+      bias(random_floats(d.bias ? d.n : 0, seed + 1)),
+      y(static_cast<size_t>(m * d.n)),
+      weight(d.weight, d.n, d.k, 1, seed + 2) {}
+
+Linear::Args Problem<Linear>::args(const Kernel<Linear>& kernel) {
+  std::fill(y.begin(), y.end(), NAN);
+  return {matrix(x, rows, desc.k), weight.in(*kernel.layout), desc.bias ? bias.data() : nullptr,
+          matrix(y, rows, desc.n)};
+}
+
+std::vector<double> Problem<Linear>::tolerances() const {
+  std::vector<double> out;
+  for (int64_t m = 0; m < rows; ++m) {
+    const double norm = norm_of(x.data() + m * desc.k, desc.k);
+    for (int64_t n = 0; n < desc.n; ++n) {
+      const double b = desc.bias ? std::abs(bias[static_cast<size_t>(n)]) : 0;
+      out.push_back(8 * kEps * (norm * weight.norms()[static_cast<size_t>(n)] + b));
+    }
+  }
+  return out;
+}
+
+// ---- moe_mlp
+
+Problem<MoeMlp>::Problem(const MoeMlp::Desc& d, int64_t m, uint32_t seed)
+    : desc(d),
+      rows(m),
+      x(random_floats(m * d.hidden, seed)),
+      weights(random_floats(m * d.k, seed + 1)),
+      y(static_cast<size_t>(m * d.hidden)),
+      gate_up(d.gate_up, d.gate_up_linear().n, d.hidden, d.experts, seed + 2),
+      down(d.down, d.hidden, d.width, d.experts, seed + 3) {
+  std::mt19937 engine(seed + 4);
+  std::vector<int32_t> all(static_cast<size_t>(d.experts));
+  std::iota(all.begin(), all.end(), 0);
+  for (int64_t t = 0; t < m; ++t) {
+    std::shuffle(all.begin(), all.end(), engine);
+    experts.insert(experts.end(), all.begin(), all.begin() + d.k);
+  }
+  for (float& w : weights) w = std::abs(w);
+}
+
+MoeMlp::Args Problem<MoeMlp>::args(const Kernel<MoeMlp>& kernel) {
+  std::fill(y.begin(), y.end(), NAN);
+  return {matrix(x, rows, desc.hidden),  {experts.data(), DType::i32, rows, desc.k, desc.k},
+          matrix(weights, rows, desc.k), gate_up.in(*kernel.layout),
+          down.in(*kernel.layout),       matrix(y, rows, desc.hidden)};
+}
+
+std::vector<double> Problem<MoeMlp>::tolerances() const {
+  // Errors of the first product pass through the activation (slope below 1.2) and, gated, a factor. With int8
+  // an intermediate value on the edge between two codes may fall to either side: one such step is allowed
+  // for.
+  std::vector<double> out;
+  const int64_t inner = desc.gate_up_linear().n;
+  const bool squared = desc.gated || desc.activation == ActivationKind::relu2;
+  const double width = std::sqrt(static_cast<double>(desc.width));
+  for (int64_t t = 0; t < rows; ++t) {
+    const double norm = norm_of(x.data() + t * desc.hidden, desc.hidden);
+    std::vector<double> rounding(static_cast<size_t>(desc.hidden)), step(rounding);
+    for (int64_t j = 0; j < desc.k; ++j) {
+      const int64_t e = experts[static_cast<size_t>(t * desc.k + j)];
+      double product = 0;  // |x| |w|, of which inner values are a part like 1 / sqrt(hidden)
+      for (int64_t i = 0; i < inner; ++i)
+        product = std::max(product, norm * gate_up.norms()[static_cast<size_t>(e * inner + i)]);
+      const double deviation = product / std::sqrt(static_cast<double>(desc.hidden)), largest = 4 * deviation;
+      const double size = squared ? largest * largest : largest;
+      const double error = 32 * kEps * product * (squared ? largest : 1) + 8 * kEps * size * width;
+      const double code = 3 * (squared ? deviation * deviation : deviation) / 127;
+      for (int64_t i = 0; i < desc.hidden; ++i) {
+        const double scale = std::abs(weights[static_cast<size_t>(t * desc.k + j)]) *
+                             down.norms()[static_cast<size_t>(e * desc.hidden + i)];
+        rounding[static_cast<size_t>(i)] += scale * error;
+        step[static_cast<size_t>(i)] = std::max(step[static_cast<size_t>(i)], scale * code / width);
+      }
+    }
+    for (size_t i = 0; i < rounding.size(); ++i)
+      out.push_back(rounding[i] + (desc.activations == Activations::int8 ? step[i] : 0));
+  }
+  return out;
+}
+
+// ---- embed
+
+Problem<Embed>::Problem(const Embed::Desc& d, int64_t m, uint32_t seed)
+    : desc(d),
+      rows(m),
+      table(random_floats(d.positions * d.hidden, seed)),
+      y(static_cast<size_t>(m * d.hidden)),
+      weight(d.weight, d.vocab, d.hidden, 1, seed + 1) {
+  std::mt19937 engine(seed + 2);
+  for (int64_t t = 0; t < m; ++t) {
+    ids.push_back(static_cast<int32_t>(engine() % static_cast<uint32_t>(d.vocab)));
+    const int64_t positions_left = std::max<int64_t>(1, d.positions - d.position_offset);
+    positions.push_back(static_cast<int32_t>(engine() % static_cast<uint32_t>(positions_left)));
+  }
+}
+
+Embed::Args Problem<Embed>::args(const Kernel<Embed>& kernel) {
+  std::fill(y.begin(), y.end(), NAN);
+  return {ids.data(), positions.data(), weight.in(*kernel.layout), table.data(),
+          matrix(y, rows, desc.hidden)};
+}
+
+// ---- add_norm
+
+Problem<AddNorm>::Problem(const AddNorm::Desc& d, int64_t m, uint32_t seed)
+    : desc(d),
+      rows(m),
+      h_in(random_floats(m * d.dim, seed)),
+      branch(random_floats(m * d.dim, seed + 1)),
+      y(static_cast<size_t>(m * d.dim)),
+      branch_weight(random_floats(d.dim, seed + 2)),
+      branch_bias(random_floats(d.branch_norm == NormKind::layer ? d.dim : 0, seed + 3)),
+      output_weight(random_floats(d.dim, seed + 4)),
+      output_bias(random_floats(d.output_norm == NormKind::layer ? d.dim : 0, seed + 5)) {}
+
+AddNorm::Args Problem<AddNorm>::args(const Kernel<AddNorm>&) {
+  h = h_in;
+  std::fill(y.begin(), y.end(), 0.0f);
+  const auto or_null = [](std::vector<float>& v) { return v.empty() ? nullptr : v.data(); };
+  return {matrix(h, rows, desc.dim), matrix(branch, rows, desc.dim),
+          matrix(y, rows, desc.dim), desc.branch_norm == NormKind::none ? nullptr : or_null(branch_weight),
+          or_null(branch_bias),      desc.output_norm == NormKind::none ? nullptr : or_null(output_weight),
+          or_null(output_bias)};
+}
+
+std::vector<float> Problem<AddNorm>::outputs() {
+  std::vector<float> out = h;
+  out.insert(out.end(), y.begin(), y.end());
+  return out;
+}
+
+std::vector<double> Problem<AddNorm>::tolerances() const {
+  // Values are of the order of 1 before weights; the largest of a few thousand normal ones is below 6, its
+  // norm's error a few roundings of it.
+  const double unit = 32 * kEps * 6;
+  std::vector<double> out(static_cast<size_t>(2 * rows * desc.dim));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const size_t column = i % static_cast<size_t>(desc.dim);
+    const double branch_scale = desc.branch_norm == NormKind::none ? 1 : 1 + std::abs(branch_weight[column]);
+    const double h_error = desc.branch ? unit * (1 + std::abs(desc.multiplier) * branch_scale) : 0;
+    const bool is_y = i >= out.size() / 2;
+    const double output_scale = desc.output_norm == NormKind::none ? 1 : 1 + std::abs(output_weight[column]);
+    out[i] = is_y ? (desc.output ? (h_error + unit) * output_scale : 0) : h_error;
+  }
+  return out;
+}
+
+// ---- activation, scale_softcap
+
+Problem<Activation>::Problem(const Activation::Desc& d, int64_t m, uint32_t seed)
+    : desc(d),
+      rows(m),
+      x(random_floats(m * d.dim * (d.gated ? 2 : 1), seed, 4)),
+      y(static_cast<size_t>(m * d.dim)) {}
+
+Activation::Args Problem<Activation>::args(const Kernel<Activation>&) {
+  std::fill(y.begin(), y.end(), NAN);
+  return {matrix(x, rows, desc.dim * (desc.gated ? 2 : 1)), matrix(y, rows, desc.dim)};
+}
+
+std::vector<double> Problem<Activation>::tolerances() const {
+  std::vector<double> out;
+  const int64_t width = desc.dim * (desc.gated ? 2 : 1);
+  for (int64_t t = 0; t < rows; ++t) {
+    for (int64_t i = 0; i < desc.dim; ++i) {
+      const double v = std::abs(x[static_cast<size_t>(t * width + i)]);
+      const double gate = desc.gated ? std::abs(x[static_cast<size_t>(t * width + desc.dim + i)]) : 1;
+      out.push_back(12 * kEps * gate * (desc.kind == ActivationKind::relu2 ? v * v : v * (1 + v)));
+    }
+  }
+  return out;
+}
+
+Problem<ScaleSoftcap>::Problem(const ScaleSoftcap::Desc& d, int64_t m, uint32_t seed)
+    : desc(d), rows(m), x_in(random_floats(m * d.dim, seed, 20)) {}
+
+ScaleSoftcap::Args Problem<ScaleSoftcap>::args(const Kernel<ScaleSoftcap>&) {
+  x = x_in;
+  return {matrix(x, rows, desc.dim)};
+}
+
+std::vector<double> Problem<ScaleSoftcap>::tolerances() const {
+  std::vector<double> out;
+  for (float v : x_in) out.push_back(8 * kEps * std::abs(v * desc.scale));
+  return out;
+}
+
+// ---- rope_kv
+
+Problem<RopeKv>::Problem(const RopeKv::Desc& d, std::span<const ProblemSequence> batch, uint32_t seed)
+    : desc(d), cache(d.kv_heads, d.d_qk, d.d_v, d.kv, d.page_tokens, batch, seed), rows(cache.rows()) {
+  const int64_t width = d.heads * d.d_qk + d.kv_heads * (d.d_qk + d.d_v);
+  qkv_in = random_floats(rows * width, seed + 1);
+  table = random_floats(rows * std::max<int64_t>(d.rope_dims, 1), seed + 2);
+  for (float& v : table) v = std::sin(v);
+  q_norm = random_floats(d.heads * d.d_qk, seed + 3);
+  k_norm = random_floats(d.kv_heads * d.d_qk, seed + 4);
+}
+
+RopeKv::Args Problem<RopeKv>::args(const Kernel<RopeKv>&) {
+  qkv = qkv_in;
+  cache.clear();
+  const int64_t width = desc.heads * desc.d_qk + desc.kv_heads * (desc.d_qk + desc.d_v);
+  return {matrix(qkv, rows, width),
+          matrix(table, rows, desc.rope_dims),
+          q_norm.data(),
+          k_norm.data(),
+          cache.sequences(),
+          cache.cache()};
+}
+
+std::vector<float> Problem<RopeKv>::outputs() {
+  std::vector<float> out = qkv;
+  const std::vector<float> pages = cache.contents();
+  out.insert(out.end(), pages.begin(), pages.end());
+  return out;
+}
+
+std::vector<double> Problem<RopeKv>::tolerances() {
+  const double value = 64 * kEps * 10;  // of values of the order of 1 to 10
+  std::vector<double> out(qkv_in.size(), value);
+  // A rounding to the page's type may go either way.
+  for (float v : cache.contents()) out.push_back(value + 2 * kv_eps(desc.kv) * std::abs(v));
+  return out;
+}
+
+// ---- attention
+
+Problem<Attention>::Problem(const Attention::Desc& d, std::span<const ProblemSequence> sequences, uint32_t s)
+    : desc(d),
+      cache(d.kv_heads, d.d_qk, d.d_v, d.kv, d.page_tokens, sequences, s),
+      rows(cache.rows()),
+      batch(sequences.begin(), sequences.end()),
+      seed(s),
+      q(random_floats(rows * d.heads * d.d_qk, s + 1)),
+      out(static_cast<size_t>(rows * d.heads * d.d_v)),
+      sinks(random_floats(d.heads, s + 2)),
+      slopes(static_cast<size_t>(d.heads)) {
+  for (int64_t h = 0; h < d.heads; ++h)
+    slopes[static_cast<size_t>(h)] =
+        std::exp2(-8.0f * static_cast<float>(h + 1) / static_cast<float>(d.heads));
+}
+
+void Problem<Attention>::fill_cache(const Kernel<RopeKv>& kernel, const Launch& launch) {
+  const RopeKv::Desc write{.heads = 0,
+                           .kv_heads = desc.kv_heads,
+                           .d_qk = desc.d_qk,
+                           .d_v = desc.d_v,
+                           .kv = desc.kv,
+                           .page_tokens = desc.page_tokens};
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const int32_t context = batch[i].first_position + batch[i].rows;
+    std::vector<float> kv =
+        random_floats(context * desc.kv_heads * (desc.d_qk + desc.d_v), seed + 10 + static_cast<uint32_t>(i));
+    const SequenceRows all{0, context, 0, static_cast<int32_t>(i)};
+    RopeKv::Args args{.qkv = matrix(kv, context, desc.kv_heads * (desc.d_qk + desc.d_v)),
+                      .sequences = {&all, 1},
+                      .cache = cache.cache()};
+    kernel.run(write, args, launch);
+  }
+}
+
+Attention::Args Problem<Attention>::args(const Kernel<Attention>&) {
+  std::fill(out.begin(), out.end(), NAN);
+  return {matrix(q, rows, desc.heads * desc.d_qk),
+          matrix(out, rows, desc.heads * desc.d_v),
+          cache.sequences(),
+          cache.cache(),
+          sinks.data(),
+          slopes.data()};
+}
+
+std::vector<double> Problem<Attention>::tolerances() const {
+  // An error e in every score changes each weight by a factor of 1 +- e, so outputs by 2 e of the largest
+  // value.
+  const double longest_key = std::sqrt(static_cast<double>(desc.d_qk)) * 2, largest_value = 5;
+  std::vector<double> tolerance;
+  for (const SequenceRows& s : cache.sequences()) {
+    for (int64_t i = 0; i < s.rows * desc.heads; ++i) {
+      const double norm = norm_of(q.data() + (s.first_row * desc.heads + i) * desc.d_qk, desc.d_qk);
+      const double distance = desc.alibi ? s.first_position + s.rows : 0;
+      const double score =
+          4 * kEps * (std::abs(desc.scale) * norm * longest_key + desc.softcap + distance + 4);
+      tolerance.insert(tolerance.end(), static_cast<size_t>(desc.d_v), 2 * score * largest_value);
+    }
+  }
+  return tolerance;
+}
+
+}  // namespace sluice::ops
