@@ -75,8 +75,11 @@ TEST(Books, EqualPrefixesShareWhatIsPublished) {
   EXPECT_EQ(b.pages[0][1], a.pages[0][1]);
   EXPECT_NE(b.pages[0][2], a.pages[0][2]);
   EXPECT_EQ(books.pool(0).num_used(), 4);
-  EXPECT_THAT(books.validate(std::array{&a, &b}), IsEmpty());
+  PageTable c = computed(books, counting(8), "other");
+  EXPECT_EQ(books.pool(0).num_used(), 6);  // another salt shares nothing
+  EXPECT_THAT(books.validate(std::array{&a, &b, &c}), IsEmpty());
   books.close(a);
+  books.close(c);
   EXPECT_THAT(books.validate(std::array{&b}), IsEmpty());
 }
 

@@ -242,7 +242,8 @@ int Scheduler::make_room(Sequence& s, int count, Draft& draft) {
 }
 
 // Sends the lowest in rank back to the queue, if `s` may displace it: a running sequence displaces whatever
-// it outranks, a waiting one only lower priorities (or equals would take turns and recompute for ever).
+// it outranks, a waiting one only lower priorities. (Protection lets a waiting one go first, not push its
+// equals out.)
 bool Scheduler::preempt_for(const Sequence& s, Draft& draft) {
   if (!config_.preemption || running_.empty()) return false;
   Sequence& victim = *running_.back();

@@ -2,7 +2,6 @@
 // that sequences are preempted all the time, windows of several sizes, one to three steps in flight.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <random>
 
 #include "sched/simulation.h"

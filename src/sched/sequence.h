@@ -25,7 +25,8 @@ enum class FinishReason {
 /// "stop", "length", "cancelled", "error".
 const char* finish_reason_name(FinishReason reason);
 
-/// What the engine asks the scheduler to run. The engine has checked token ids against the vocabulary.
+/// What the engine asks the scheduler to run. The engine has checked token ids against the vocabulary, and
+/// has lowered a max_tokens that was not the client's own choice to what fits (Scheduler::max_total_tokens).
 struct Request {
   std::vector<int32_t> prompt;
   int max_tokens = 16;               // 0: compute the prompt only (its logits, say), sample nothing
