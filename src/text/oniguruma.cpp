@@ -11,10 +11,12 @@
 namespace sluice::text {
 namespace {
 
-// Inside a class. PCRE2's own \s also takes U+180E and its \w lacks marks, connectors and joiners.
+// Inside a class. PCRE2's own \s also takes U+180E and its \w lacks marks and connectors.
 constexpr std::string_view kSpace =
     R"(\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
-constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D})";
+constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+// Outside a class Oniguruma's \w takes Latin-1's superscripts and fractions too.
+constexpr std::string_view kWordAlone = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr std::string_view kHexDigit = "0-9a-fA-F";
 constexpr int kMaxClassDepth = 64;
 
@@ -26,7 +28,7 @@ bool is_alnum(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // Properties that PCRE2 knows by a short name only. Keys are in lower case without spaces, '-' and '_'.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 43> kPropertyNames = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 39> kPropertyNames = {{
     {"letter", "L"},
     {"uppercaseletter", "Lu"},
     {"lowercaseletter", "Ll"},
@@ -44,6 +46,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 43> kPropert
     {"letternumber", "Nl"},
     {"othernumber", "No"},
     {"punctuation", "P"},
+    {"punct", "P"},
     {"connectorpunctuation", "Pc"},
     {"dashpunctuation", "Pd"},
     {"openpunctuation", "Ps"},
@@ -65,12 +68,29 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 43> kPropert
     {"format", "Cf"},
     {"unassigned", "Cn"},
     {"privateuse", "Co"},
-    {"alpha", "Alphabetic"},
-    {"space", "White_Space"},
-    {"digit", "Nd"},
-    {"upper", "Uppercase"},
-    {"lower", "Lowercase"},
 }};
+
+// POSIX classes by their Unicode meaning, as items of a class. PCRE2's own differ in marks and in ASCII
+// symbols.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kPosixClasses = {{
+    {"alpha", R"(\p{Alphabetic})"},
+    {"alnum", R"(\p{Alphabetic}\p{Nd})"},
+    {"digit", R"(\p{Nd})"},
+    {"lower", R"(\p{Lowercase})"},
+    {"upper", R"(\p{Uppercase})"},
+    {"punct", R"(\p{P}\p{S})"},
+    {"space", kSpace},
+    {"word", kWord},
+}};
+
+template <size_t N>
+std::optional<std::string_view> look_up(
+    const std::array<std::pair<std::string_view, std::string_view>, N>& table, std::string_view key) {
+  for (const auto& [name, value] : table) {
+    if (name == key) return value;
+  }
+  return std::nullopt;
+}
 
 class Translator {
  public:
@@ -177,7 +197,7 @@ class Translator {
     return {};
   }
 
-  // The text of \p{...} or \P{...}; at_ is behind the letter.
+  // The text of \p{...} or \P{...}, a class of its own for POSIX names; at_ is behind the letter.
   Result<std::string> property(bool negated) {
     if (!take("{")) return malformed("\\p without a name in braces");
     if (take("^")) negated = !negated;
@@ -189,10 +209,9 @@ class Translator {
     for (const char c : name) {
       if (c != ' ' && c != '_' && c != '-') key += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
     }
-    const auto* known = std::find_if(kPropertyNames.begin(), kPropertyNames.end(),
-                                     [&](const auto& entry) { return entry.first == key; });
+    if (const auto items = look_up(kPosixClasses, key)) return in_class(*items, negated);
     return std::string(negated ? "\\P{" : "\\p{")
-        .append(known == kPropertyNames.end() ? name : known->second)
+        .append(look_up(kPropertyNames, key).value_or(name))
         .append("}");
   }
 
@@ -234,7 +253,7 @@ class Translator {
         return {};
       case 'w':
       case 'W':
-        atom(in_class(kWord, letter == 'W'));
+        atom(in_class(kWordAlone, letter == 'W'));
         return {};
       case 'h':
       case 'H':
@@ -242,7 +261,7 @@ class Translator {
         return {};
       case 'b':
       case 'B': {
-        const std::string word = in_class(kWord);
+        const std::string word = in_class(kWordAlone);
         const bool boundary = letter == 'b';
         atom("(?:(?<=" + word + ")(?" + (boundary ? "!" : "=") + word + ")|(?<!" + word + ")(?" +
              (boundary ? "=" : "!") + word + "))");
@@ -307,15 +326,26 @@ class Translator {
     return negated ? "(?:(?!" + all + ")(?s:.))" : "(?:" + all + ")";
   }
 
+  // [:name:] or [:^name:]
+  Status posix_class(Operand& operand) {
+    const size_t end = in_.find(":]", at_);
+    if (end == std::string_view::npos) return malformed("[: without :]");
+    std::string_view name = in_.substr(at_ + 2, end - at_ - 2);
+    const bool negated = name.starts_with('^');
+    if (negated) name.remove_prefix(1);
+    const auto items = look_up(kPosixClasses, name);
+    if (items && negated) {
+      operand.nested.push_back(in_class(*items, true));
+    } else {
+      operand.items += items ? *items : in_.substr(at_, end + 2 - at_);
+    }
+    at_ = end + 2;
+    return {};
+  }
+
   Status class_item(Operand& operand, int depth) {
     if (peek() == '[') {
-      if (peek(1) == ':') {
-        const size_t end = in_.find(":]", at_);
-        if (end == std::string_view::npos) return malformed("[: without :]");
-        operand.items += in_.substr(at_, end + 2 - at_);
-        at_ = end + 2;
-        return {};
-      }
+      if (peek(1) == ':') return posix_class(operand);
       ++at_;
       SLUICE_ASSIGN(std::string nested, char_class(depth + 1));
       operand.nested.push_back(std::move(nested));
@@ -352,8 +382,12 @@ class Translator {
         return {};
       case 'p':
       case 'P': {
-        SLUICE_ASSIGN(const std::string text, property(letter == 'P'));
-        operand.items += text;
+        SLUICE_ASSIGN(std::string text, property(letter == 'P'));
+        if (text.starts_with('[')) {
+          operand.nested.push_back(std::move(text));
+        } else {
+          operand.items += text;
+        }
         return {};
       }
       default: {

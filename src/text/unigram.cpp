@@ -14,7 +14,7 @@ Unigram::Unigram(const Vocab& vocab, std::vector<double> scores, std::optional<i
   for (int32_t id = 0; id < vocab.size(); ++id) {
     if (!(vocab.flags(id) & Vocab::kModel)) continue;
     lowest = std::min(lowest, scores_[static_cast<size_t>(id)]);
-    if (!vocab.token(id).empty()) trie_.add(vocab.token(id), id);
+    if (!vocab.token(id).empty() && vocab.find(vocab.token(id)) == id) trie_.add(vocab.token(id), id);
   }
   unknown_score_ = lowest - 10.0;
   if (byte_fallback) bytes_ = ByteTokens::find(vocab);

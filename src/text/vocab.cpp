@@ -37,28 +37,51 @@ void Vocab::grow_table() {
   }
 }
 
-Status Vocab::add(int32_t id, std::string_view spelling, uint8_t flags) {
+// Makes room for `id`, which must be free.
+Status Vocab::check_free(int32_t id, std::string_view spelling) {
   if (id < 0 || id >= kMaxSize)
     return corrupt("token \"{}\" has id {}, outside [0, {})", spelling, id, kMaxSize);
   if (spelling.size() > kMaxTokenBytes) {
     return corrupt("the token of id {} has {} bytes, the limit is {}", id, spelling.size(), kMaxTokenBytes);
   }
   if (id >= size()) entries_.resize(static_cast<size_t>(id) + 1);
-  Entry& entry = entries_[static_cast<size_t>(id)];
-  if (entry.flags & kDefined)
-    return corrupt("id {} is given to \"{}\" and to \"{}\"", id, token(id), spelling);
+  if (is_defined(id)) return corrupt("id {} is given to \"{}\" and to \"{}\"", id, token(id), spelling);
+  return {};
+}
 
+void Vocab::define(int32_t id, std::string_view spelling, uint8_t flags) {
+  entries_[static_cast<size_t>(id)] = {arena_.size(), static_cast<uint32_t>(spelling.size()),
+                                       static_cast<uint8_t>(flags | kDefined)};
+  arena_ += spelling;
+  max_length_ = std::max(max_length_, spelling.size());
+}
+
+Status Vocab::add(int32_t id, std::string_view spelling, uint8_t flags) {
+  SLUICE_TRY(check_free(id, spelling));
   grow_table();
   const auto tag = static_cast<uint32_t>(hash_bytes(spelling));
   uint64_t& slot = table_[slot_of(spelling, tag)];
   if (slot != 0) return corrupt("token \"{}\" has ids {} and {}", spelling, (slot & 0xFFFFFFFF) - 1, id);
   slot = uint64_t{tag} << 32 | (static_cast<uint64_t>(id) + 1);
   ++count_;
-
-  entry = {arena_.size(), static_cast<uint32_t>(spelling.size()), static_cast<uint8_t>(flags | kDefined)};
-  arena_ += spelling;
-  max_length_ = std::max(max_length_, spelling.size());
+  define(id, spelling, flags);
   return {};
+}
+
+Status Vocab::add_duplicate(int32_t id, std::string_view spelling, uint8_t flags) {
+  SLUICE_TRY(check_free(id, spelling));
+  define(id, spelling, flags);
+  duplicates_.push_back(id);
+  return {};
+}
+
+void Vocab::set_special(int32_t id) {
+  entries_[static_cast<size_t>(id)].flags |= kSpecial;
+  if (duplicates_.empty()) return;
+  entries_[static_cast<size_t>(*find(token(id)))].flags |= kSpecial;
+  for (const int32_t other : duplicates_) {
+    if (token(other) == token(id)) entries_[static_cast<size_t>(other)].flags |= kSpecial;
+  }
 }
 
 std::optional<int32_t> Vocab::find(std::string_view wanted) const {

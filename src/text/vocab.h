@@ -28,7 +28,10 @@ class Vocab {
 
   /// Defines `id`. Fails when the id or the spelling is already there, or either is beyond its limit.
   Status add(int32_t id, std::string_view token, uint8_t flags);
-  void add_flags(int32_t id, uint8_t flags) { entries_[static_cast<size_t>(id)].flags |= flags; }
+  /// Defines `id` with a spelling that another id answers to: find() never gives this one.
+  Status add_duplicate(int32_t id, std::string_view token, uint8_t flags);
+  /// Flags `id`, which is defined, and every other id of the same spelling.
+  void set_special(int32_t id);
 
   /// One more than the highest id.
   int32_t size() const { return static_cast<int32_t>(entries_.size()); }
@@ -59,12 +62,15 @@ class Vocab {
     uint32_t length = 0;
     uint8_t flags = 0;
   };
+  Status check_free(int32_t id, std::string_view token);
+  void define(int32_t id, std::string_view token, uint8_t flags);
   void grow_table();
   size_t slot_of(std::string_view token, uint32_t tag) const;
 
   std::string arena_;
   std::vector<Entry> entries_;
   std::vector<uint64_t> table_;  // high half: bits of the hash; low half: id + 1, 0 when empty
+  std::vector<int32_t> duplicates_;
   size_t count_ = 0;
   size_t max_length_ = 0;
 };
