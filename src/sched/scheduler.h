@@ -51,8 +51,8 @@ struct Counts {
   uint64_t added = 0, stopped = 0, reached_length = 0, cancelled = 0, failed = 0;
   uint64_t preemptions = 0;
   uint64_t steps = 0;
-  uint64_t prefix_hit_tokens = 0,
-           prefix_miss_tokens = 0;  // at each admission: found in the cache, or to be computed
+  uint64_t prefix_hit_tokens = 0;   // at each admission: found in the cache,
+  uint64_t prefix_miss_tokens = 0;  // or to be computed
 };
 
 class Scheduler {
