@@ -36,6 +36,7 @@ Status LoadedModel::prepare(const std::string& path, model::Recipe recipe, const
   SLUICE_ASSIGN(weights_, open_weights(path));
   spec_ = weights_->spec();
   recipe_ = std::move(recipe);
+  if (const model::Recipe* stored = weights_->stored_recipe()) model::inherit_sizes(recipe_, *stored);
   SLUICE_TRY(model::complete(recipe_, spec_));
   SLUICE_ASSIGN(types_, weights_->types(recipe_, notes_));
   const int64_t logit_rows = options.logit_rows > 0 ? options.logit_rows : recipe_.max_sequences;

@@ -1,7 +1,10 @@
 #include "engine/weight_store.h"
 
 #include <cstring>
+#include <map>
 
+#include "artifact/reader.h"
+#include "artifact/tuning.h"
 #include "base/check.h"
 #include "base/file.h"
 #include "program/pack.h"
@@ -47,9 +50,68 @@ class CheckpointWeights final : public WeightStore {
   device::Buffer arena_;
 };
 
+class EngineWeights final : public WeightStore {
+ public:
+  EngineWeights(artifact::EngineDir dir, artifact::Tuning tuning)
+      : dir_(std::move(dir)), tuning_(std::move(tuning)) {}
+
+  const model::Spec& spec() const override { return dir_.manifest().spec; }
+  const model::Recipe* stored_recipe() const override { return &dir_.manifest().recipe; }
+
+  Result<model::RoleTypes> types(const model::Recipe& recipe, std::vector<std::string>&) const override {
+    if (!recipe.precision.empty() && recipe.precision != dir_.manifest().recipe.precision) {
+      return invalid_argument(
+          "{}: an engine's precision was decided by optimize; run optimize again for another", dir_.path());
+    }
+    return dir_.manifest().types;
+  }
+
+  program::Wishes wishes() const override {
+    program::Wishes wishes;
+    for (const artifact::TensorEntry& tensor : dir_.manifest().tensors)
+      wishes.layouts[tensor.name] = tensor.layout;
+    for (const artifact::TunedKernel& tuned : tuning_.kernels) wishes.kernels[tuned.op] = tuned.kernel;
+    return wishes;
+  }
+
+  Result<std::vector<const std::byte*>> load(const program::Program& program, device::Device& device,
+                                             int threads, bool verify_checksums) override {
+    SLUICE_CHECK(device.shares_host_memory(), "weights are mapped from files");
+    SLUICE_TRY(dir_.load({.verify = verify_checksums, .threads = threads}));
+    std::map<std::string_view, const artifact::TensorEntry*> entries;
+    for (const artifact::TensorEntry& tensor : dir_.manifest().tensors) entries[tensor.name] = &tensor;
+    std::vector<const std::byte*> out;
+    for (size_t i = 0; i < program.weights.size(); ++i) {
+      const program::WeightInfo& w = program.weights[i];
+      if (w.constant) {
+        out.push_back(reinterpret_cast<const std::byte*>(program.constants[i].data()));
+        continue;
+      }
+      const auto it = entries.find(w.name);
+      const artifact::TensorEntry* t = it == entries.end() ? nullptr : it->second;
+      if (t == nullptr || t->type != w.dtype || t->n != w.n || t->k != w.k || t->copies != w.copies ||
+          t->bytes != w.bytes || t->layout != w.layout->name) {
+        return corrupt("{}: weight {} is not stored as this version needs it; run optimize again",
+                       dir_.path(), w.name);
+      }
+      out.push_back(dir_.weights().data() + t->offset);
+    }
+    return out;
+  }
+
+ private:
+  artifact::EngineDir dir_;
+  artifact::Tuning tuning_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<WeightStore>> open_weights(const std::string& path) {
+  if (artifact::is_engine_dir(path)) {
+    SLUICE_ASSIGN(artifact::EngineDir dir, artifact::EngineDir::open(path));
+    SLUICE_ASSIGN(artifact::Tuning tuning, artifact::read_tuning(path));
+    return std::unique_ptr<WeightStore>(new EngineWeights(std::move(dir), std::move(tuning)));
+  }
   SLUICE_ASSIGN(model::Model model, model::load_model(path));
   return std::unique_ptr<WeightStore>(new CheckpointWeights(std::move(model)));
 }

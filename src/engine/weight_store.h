@@ -22,6 +22,9 @@ class WeightStore {
   virtual Result<model::RoleTypes> types(const model::Recipe& recipe,
                                          std::vector<std::string>& notes) const = 0;
   virtual program::Wishes wishes() const = 0;
+  /// The recipe of an engine directory, whose sizes are the defaults of whoever runs it; null for
+  /// checkpoints.
+  virtual const model::Recipe* stored_recipe() const { return nullptr; }
 
   /// Brings the weights of `program` into memory of `device` and gives one pointer for each.
   virtual Result<std::vector<const std::byte*>> load(const program::Program& program, device::Device& device,

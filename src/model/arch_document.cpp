@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/edit_distance.h"
 
 namespace sluice::model {
 
@@ -56,20 +57,6 @@ Json with_ancestors(const Json& document) {
   merged["gguf"]["names"] = Json::array();
   merge(merged, document);
   return merged;
-}
-
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row.back();
 }
 
 Status unknown_architecture(std::string_view what, std::string name, std::vector<std::string> known) {

@@ -159,16 +159,25 @@ Result<std::vector<PrecisionRule>> precision_from_json(const Json& document, con
   return rules;
 }
 
+void inherit_sizes(Recipe& r, const Recipe& stored) {
+  if (r.kv_tokens == 0 && r.max_seq_len == 0 && r.max_sequences == 0) r.kv_tokens = stored.kv_tokens;
+  if (r.max_seq_len == 0) r.max_seq_len = stored.max_seq_len;
+  if (r.max_sequences == 0) r.max_sequences = stored.max_sequences;
+  if (r.max_batch_tokens == 0) r.max_batch_tokens = stored.max_batch_tokens;
+}
+
 Status complete(Recipe& r, const Spec& spec) {
   if (r.tensor_parallel != 1 || r.pipeline_parallel != 1) {
     return unsupported(
         "--tensor_parallel and --pipeline_parallel above 1 are not there yet on the CPU; use 1");
   }
-  if (r.max_seq_len < 0 || r.max_sequences < 1 || r.max_batch_tokens < 1 || r.kv_tokens < 0 ||
+  if (r.max_seq_len < 0 || r.max_sequences < 0 || r.max_batch_tokens < 0 || r.kv_tokens < 0 ||
       r.page_tokens < 1) {
     return invalid_argument(
         "max_seq_len, max_num_seqs, max_num_batched_tokens and kv_tokens must be positive");
   }
+  if (r.max_sequences == 0) r.max_sequences = 16;
+  if (r.max_batch_tokens == 0) r.max_batch_tokens = 512;
   int64_t limit = spec.max_positions > 0 ? spec.max_positions : kMaxCount;
   if (spec.learned_positions > 0) limit = std::min(limit, spec.learned_positions);
   if (r.max_seq_len > limit) {

@@ -32,8 +32,8 @@ struct Recipe {
   DType kv = DType::f16;
   int64_t page_tokens = 32;
   int64_t max_seq_len = 0;         // tokens of one sequence, prompt and output; 0: min(model's, 4096)
-  int64_t max_sequences = 16;      // running together
-  int64_t max_batch_tokens = 512;  // of one step
+  int64_t max_sequences = 0;       // running together; 0: 16
+  int64_t max_batch_tokens = 0;    // of one step; 0: 512
   int64_t kv_tokens = 0;           // capacity of the KV pool; 0: max(max_seq_len, 256 * max_sequences)
   bool batch_invariant = false;
   int64_t tensor_parallel = 1;
@@ -62,6 +62,9 @@ Result<std::vector<PrecisionRule>> precision_from_name(const std::string& name);
 /// "output"}, "embedding", "head", "normalization": "fp32", "layers": {"0": {...}, "2-5": {...}}}, values
 /// being type names.
 Result<std::vector<PrecisionRule>> precision_from_json(const Json& document, const std::string& origin);
+
+/// Sizes that `recipe` leaves open (0) as an engine was made with. A stored KV size counts only with the sizes it was for.
+void inherit_sizes(Recipe& recipe, const Recipe& stored);
 
 /// Fills in what the recipe leaves to the model and checks it: sizes in range, rules that name existing
 /// layers, what is not there yet refused in one sentence.

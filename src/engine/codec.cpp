@@ -1,0 +1,55 @@
+#include "engine/codec.h"
+
+namespace sluice::engine {
+
+Result<Codec> Codec::open(const std::string& model) {
+  SLUICE_ASSIGN(artifact::TextAssets assets, artifact::TextAssets::open(model));
+  Codec codec(model, std::move(assets));
+  if (codec.assets_.has_tokenizer()) {
+    SLUICE_ASSIGN(codec.tokenizer_, codec.assets_.tokenizer());
+    SLUICE_ASSIGN(codec.special_tokens_, codec.assets_.special_tokens());
+  }
+  SLUICE_ASSIGN(codec.defaults_, codec.assets_.generation_defaults());
+  return codec;
+}
+
+Status Codec::needs_tokenizer() const {
+  if (tokenizer_) return {};
+  return invalid_argument("{}: the model comes without a tokenizer; give the prompt as token ids", model_);
+}
+
+Result<bool> Codec::has_chat_template() const {
+  if (!tokenizer_) return false;
+  SLUICE_ASSIGN(const auto source, assets_.chat_template());
+  return source.has_value();
+}
+
+Result<text::ChatTemplate> Codec::chat_template(const Json& variables) const {
+  const auto tools = variables.find("tools");
+  const bool with_tools = tools != variables.end() && tools->is_array() && !tools->empty();
+  SLUICE_ASSIGN(auto source, assets_.chat_template(with_tools));
+  if (!source)
+    return invalid_argument("{}: the model has no chat template; give a plain prompt (--raw)", model_);
+  return text::ChatTemplate::parse(*std::move(source));
+}
+
+Result<std::vector<int32_t>> Codec::encode_prompt(std::string_view text) const {
+  SLUICE_TRY(needs_tokenizer());
+  return tokenizer_->encode(text, {.add_special = true, .parse_special = false});
+}
+
+Result<std::vector<int32_t>> Codec::encode_chat(Json variables) const {
+  SLUICE_TRY(needs_tokenizer());
+  if (variables.is_array()) variables = Json{{"messages", std::move(variables)}};
+  if (!variables.is_object())
+    return invalid_argument("a conversation is an array of messages, or an object with \"messages\"");
+  if (!variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
+  SLUICE_ASSIGN(const text::ChatTemplate chat, chat_template(variables));
+  SLUICE_ASSIGN(const Json complete, text::chat_variables(std::move(variables), special_tokens_));
+  SLUICE_ASSIGN(const text::RenderedChat rendered, chat.render_marked(complete));
+  std::vector<text::TextRange> literal;
+  for (const text::ByteRange& r : rendered.from_input) literal.push_back({r.begin, r.end});
+  return tokenizer_->encode(rendered.text, {.add_special = false, .parse_special = true, .literal = literal});
+}
+
+}  // namespace sluice::engine

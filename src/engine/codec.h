@@ -1,0 +1,56 @@
+// Between what people write and what the engine runs: prompts and conversations to ids, ids to text.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "artifact/text_assets.h"
+#include "base/json.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace sluice::engine {
+
+class Codec {
+ public:
+  /// Reads tokenizer, chat template and generation defaults of a MODEL. One without a tokenizer is used with
+  /// ids only: the calls that need text then say so. A template that cannot be parsed is refused when it is
+  /// first needed.
+  static Result<Codec> open(const std::string& model);
+
+  bool has_tokenizer() const { return tokenizer_.has_value(); }
+  const text::Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+  Result<bool> has_chat_template() const;
+  const artifact::GenerationDefaults& defaults() const { return defaults_; }
+
+  /// A plain prompt: with what the model wants around every text (BOS), special tokens in it being plain
+  /// text.
+  Result<std::vector<int32_t>> encode_prompt(std::string_view text) const;
+
+  /// A conversation through the model's chat template: an array of messages, or an object with `messages` and
+  /// whatever else the template may use; add_generation_prompt is true unless given. Special tokens count
+  /// only where the template wrote them, never where the conversation spells one.
+  Result<std::vector<int32_t>> encode_chat(Json variables) const;
+
+  /// Ids that end a generation, by the tokenizer's files and generation_config.json; empty: as the model's config says.
+  std::vector<int32_t> end_ids() const { return tokenizer_ ? tokenizer_->end_ids() : std::vector<int32_t>(); }
+
+  size_t memory_bytes() const { return tokenizer_ ? tokenizer_->memory_bytes() : 0; }
+
+ private:
+  /// The template parsed, the tool variant where `variables` have tools and there is one.
+  Result<text::ChatTemplate> chat_template(const Json& variables) const;
+  Status needs_tokenizer() const;
+
+  explicit Codec(std::string model, artifact::TextAssets assets)
+      : model_(std::move(model)), assets_(std::move(assets)) {}
+
+  std::string model_;
+  artifact::TextAssets assets_;
+  std::optional<text::Tokenizer> tokenizer_;
+  Json special_tokens_ = Json::object();
+  artifact::GenerationDefaults defaults_;
+};
+
+}  // namespace sluice::engine
