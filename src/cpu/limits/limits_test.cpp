@@ -1,0 +1,23 @@
+#include "cpu/limits/limits.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice::cpu {
+namespace {
+
+TEST(MachineLimits, AreMeasuredForEachThreadCount) {
+  const std::vector<MachineLimit> limits = machine_limits(detect_features().isa, 3);
+  ASSERT_EQ(limits.size(), 3u);  // 1, 2, 3
+  for (const MachineLimit& limit : limits) {
+    EXPECT_GT(limit.read_bytes_per_second, 1e8) << to_line(limit);
+    EXPECT_LT(limit.read_bytes_per_second, 1e13) << to_line(limit);
+    EXPECT_GT(limit.f32_per_second, 1e8) << to_line(limit);
+    EXPECT_LT(limit.f32_per_second, 1e13)
+        << to_line(limit);  // a loop that the compiler removed would be beyond
+    EXPECT_GT(limit.int8_per_second, 1e8) << to_line(limit);
+    EXPECT_LT(limit.int8_per_second, 1e14) << to_line(limit);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::cpu

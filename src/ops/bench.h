@@ -1,0 +1,50 @@
+// Times every kernel of a registry over the shared cases, against the roof of the machine.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace sluice::ops {
+
+/// What the machine can do at best, measured.
+struct Roof {
+  double bytes_per_second = 0;  // read from memory by all threads together
+  double f32_per_second = 0;    // fp32 operations, an FMA counting two
+  double int8_per_second = 0;   // int8 operations, a multiply-add counting two
+};
+
+struct BenchOptions {
+  std::string op;      // only this op; empty: all
+  std::string kernel;  // only kernels whose name contains this
+  bool references = false;
+  double seconds_per_case = 0.2;
+};
+
+/// One kernel on one case.
+struct BenchRow {
+  std::string op, kernel, desc;
+  int64_t rows = 0;        // of the batch
+  double min_seconds = 0;  // of single calls
+  double median_seconds = 0;
+  double bytes_per_second = 0;  // at the median; bytes and operations as the op's cost counts them
+  double flops_per_second = 0;
+  double share_of_roof = 0;  // time that the roof allows / median time
+  std::string bound;         // "memory" or "compute": which side of the roof that is
+  template <typename Self, typename V>
+  static void fields(Self& s, V&& v) {
+    v("op", s.op), v("kernel", s.kernel), v("desc", s.desc), v("rows", s.rows);
+    v("min_seconds", s.min_seconds), v("median_seconds", s.median_seconds);
+    v("bytes_per_second", s.bytes_per_second), v("flops_per_second", s.flops_per_second);
+    v("share_of_roof", s.share_of_roof), v("bound", s.bound);
+  }
+};
+
+/// Calls `report` with each row as it is measured. Weights are read from memory: successive calls use
+/// different copies, together larger than any cache.
+void bench_ops(Backend& backend, const Roof& roof, const BenchOptions& options,
+               const std::function<void(const BenchRow&)>& report);
+
+}  // namespace sluice::ops
