@@ -1,11 +1,14 @@
 """Renders templates with Python's jinja2 under the settings of transformers' apply_chat_template.
 
-Reads a JSON array of {"template": str, "variables": object} from the file named first and writes, to the file
-named second, an array of {"text": str} or {"error": str}. The clock stands still at 2026-07-04 15:09:26.
+reference.py CASES.json OUT.json: reads an array of {"template": str, "variables": object} and writes an array of
+{"text": str} or {"error": str}. reference.py --record: renders the snippets beside this file into expected.json.
+The clock stands still at 2026-07-04 15:09:26.
 """
 
 import json
+import os
 import sys
+import warnings
 from datetime import datetime
 
 import jinja2
@@ -71,12 +74,33 @@ def render(env, case):
         return {"error": f"{type(error).__name__}: {error}"}
 
 
+def load(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def snippets(folder):
+    variables = load(os.path.join(folder, "variables.json"))
+    with open(os.path.join(folder, "snippets.txt"), encoding="utf-8") as file:
+        lines = [line.rstrip("\n") for line in file]
+    return [
+        {"template": line.replace("\N{RETURN SYMBOL}", "\n"), "variables": variables}
+        for line in lines
+        if line and not line.startswith("# ")
+    ]
+
+
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        cases = json.load(file)
+    warnings.simplefilter("ignore")  # of Python's compiler about what templates do
+    if sys.argv[1:] == ["--record"]:
+        folder = os.path.dirname(os.path.abspath(__file__))
+        cases, out = snippets(folder), os.path.join(folder, "expected.json")
+    else:
+        cases, out = load(sys.argv[1]), sys.argv[2]
     env = environment()
-    with open(sys.argv[2], "w", encoding="utf-8") as file:
-        json.dump([render(env, case) for case in cases], file)
+    with open(out, "w", encoding="utf-8") as file:
+        json.dump([render(env, case) for case in cases], file, ensure_ascii=False, indent=0)
+        file.write("\n")
 
 
 if __name__ == "__main__":

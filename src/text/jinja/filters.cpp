@@ -208,7 +208,6 @@ Value filter_title(Arena& arena, const Value& v, const Bound&) {
 }
 
 Value filter_truncate(Arena& arena, const Value& v, const Bound& a) {
-  if (!v.is(Kind::string)) fail("truncate needs a string, not '{}'", type_name(v));
   const int64_t length = a.integer(0, 255);
   const bool kill_words = a.flag(arena, 1, false);
   const TextView end = a[2].missing() ? TextView(U"...") : a.text(2);
@@ -216,9 +215,10 @@ Value filter_truncate(Arena& arena, const Value& v, const Bound& a) {
   const auto end_size = static_cast<int64_t>(end.size());
   if (length < end_size) fail("expected length >= {}, got {}", end_size, length);
   if (leeway < 0) fail("expected leeway >= 0, got {}", leeway);
-  const TextView text = v.text();
-  if (static_cast<int64_t>(text.size()) - leeway <= length) return v;
-  TextView kept = text.substr(0, static_cast<size_t>(length - end_size));
+  const auto size = length_of(v);
+  if (size && *size - leeway <= length) return v;
+  if (!v.is(Kind::string)) fail("truncate needs a string, not '{}'", type_name(v));
+  TextView kept = TextView(v.text()).substr(0, static_cast<size_t>(length - end_size));
   if (!kill_words) kept = kept.substr(0, kept.find_last_of(U' '));
   return TextBuilder(arena).append(kept).append(end).finish();
 }

@@ -31,6 +31,7 @@ void fill_dict(Arena& arena, Dict& dict, const Arguments& arguments) {
     fail("dict expected at most 1 argument, got {}", arguments.positional.size());
   if (!arguments.positional.empty()) {
     const Value& source = arguments.positional[0];
+    if (source.is(Kind::undefined)) fail_undefined(source);
     if (source.is(Kind::dict)) {
       for (const auto& [key, value] : source.as<Dict>().entries()) dict.set(arena, key, value);
     } else {

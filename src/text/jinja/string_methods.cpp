@@ -206,7 +206,8 @@ Value join(Arena& arena, const Value& s, const Bound& a) {
   const auto next = iterate(arena, a[0]);
   int64_t i = 0;
   for (Value item = next(); !item.missing(); item = next(), ++i) {
-    if (!item.is(Kind::string)) fail("sequence item {}: expected str instance, {} found", i, type_name(item));
+    if (!item.is(Kind::string) && !is_markup(s))
+      fail("sequence item {}: expected str instance, {} found", i, type_name(item));
     if (i > 0) out.append(s.text());
     out.append(is_markup(s) ? escape(arena, item).text() : item.text());
   }
@@ -318,9 +319,8 @@ constexpr Builtin kStringMethods[] = {
     {"removesuffix", "/ suffix", remove_affix<true>},
     {"replace", "/ old new count?",
      [](Arena& arena, const Value& s, const Bound& a) {
-       a.text(1);
-       const Value replacement = is_markup(s) ? escape(arena, a[1]) : a[1];
-       return replace_text(arena, s.text(), a.text(0), replacement.text(), a.integer(2, -1), is_markup(s));
+       const TextView replacement = is_markup(s) ? TextView(escape(arena, a[1]).text()) : a.text(1);
+       return replace_text(arena, s.text(), a.text(0), replacement, a.integer(2, -1), is_markup(s));
      }},
     {"rfind", "/ sub start? end?", find<true>},
     {"rindex", "/ sub start? end?", index<true>},
