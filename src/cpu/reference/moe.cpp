@@ -53,9 +53,11 @@ void route_token(const Route::Desc& d, const float* logits, const float* bias, i
   for (int64_t j = 0; j < d.k; ++j) weights[j] = (d.renormalise ? weights[j] / sum : weights[j]) * d.scale;
 }
 
-void run_route(const Route::Desc& d, const Route::Args& a, const ops::Launch&) {
-  for (int64_t t = 0; t < a.logits.rows; ++t)
-    route_token(d, a.logits.f32(t), a.selection_bias, a.experts.i32(t), a.weights.f32(t));
+void run_route(const Route::Desc& d, const Route::Args& a, const ops::Launch& launch) {
+  pool_of(launch).parallel_for(a.logits.rows, 4, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t)
+      route_token(d, a.logits.f32(t), a.selection_bias, a.experts.i32(t), a.weights.f32(t));
+  });
 }
 
 Matrix one_row(float* data, int64_t cols) { return {data, DType::f32, 1, cols, cols}; }

@@ -10,18 +10,20 @@
 namespace sluice::cpu::reference {
 namespace {
 
-void run_rope_table(const ops::RopeTable::Desc& d, const ops::RopeTable::Args& a, const ops::Launch&) {
+void run_rope_table(const ops::RopeTable::Desc& d, const ops::RopeTable::Args& a, const ops::Launch& launch) {
   const int64_t n = d.frequencies;
-  for (int64_t t = 0; t < a.y.rows; ++t) {
-    const int64_t variant = d.variants > 1 ? a.variants[t] : 0;
-    SLUICE_CHECK(variant >= 0 && variant < d.variants, "variant {} of {}", variant, d.variants);
-    float* y = a.y.f32(t);
-    for (int64_t i = 0; i < n; ++i) {
-      const float angle = static_cast<float>(a.positions[t]) * a.frequencies[variant * n + i];
-      y[i] = std::cos(angle) * d.attention_factor;
-      y[n + i] = std::sin(angle) * d.attention_factor;
+  pool_of(launch).parallel_for(a.y.rows, 8, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t variant = d.variants > 1 ? a.variants[t] : 0;
+      SLUICE_CHECK(variant >= 0 && variant < d.variants, "variant {} of {}", variant, d.variants);
+      float* y = a.y.f32(t);
+      for (int64_t i = 0; i < n; ++i) {
+        const float angle = static_cast<float>(a.positions[t]) * a.frequencies[variant * n + i];
+        y[i] = std::cos(angle) * d.attention_factor;
+        y[n + i] = std::sin(angle) * d.attention_factor;
+      }
     }
-  }
+  });
 }
 
 /// One head: the pair (x0, x1) turns by its angle.
