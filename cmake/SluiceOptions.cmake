@@ -18,6 +18,8 @@ add_library(sluice_flags INTERFACE)
 target_include_directories(sluice_flags INTERFACE
   $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include> $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/src>)
 target_compile_options(sluice_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers)
+# GCC 12 reports overlaps in std::string that cannot happen (GCC bug 105651).
+target_compile_options(sluice_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 if(SLUICE_WERROR)
   target_compile_options(sluice_flags INTERFACE -Werror)
 endif()
@@ -37,3 +39,4 @@ endfunction()
 sluice_library(sluice_pcre2 pcre2.h pcre2-8)
 target_compile_definitions(sluice_pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8)
 sluice_library(sluice_utf8proc utf8proc.h utf8proc)
+sluice_library(sluice_xxhash xxhash.h xxhash)

@@ -1,5 +1,6 @@
 # sluice_room(NAME DEPS ...): src/NAME/*.cpp is a static library, its *_test.cpp files are one test program and each
-# *_fuzz.cpp one libFuzzer target. A room is added here once; a new file in it needs no edit of any CMake file.
+# *_fuzz.cpp one libFuzzer target. src/NAME/testing/*.cpp is a library that only test programs link: this room's, and
+# those of rooms that name it in TEST_DEPS as NAME_testing. A new file needs no edit of any CMake file.
 include(GoogleTest)
 if(SLUICE_TESTS)
   enable_testing()
@@ -7,14 +8,16 @@ if(SLUICE_TESTS)
 endif()
 
 function(sluice_room name)
-  cmake_parse_arguments(ROOM "" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(ROOM "" "" "DEPS;TEST_DEPS" ${ARGN})
   set(dir ${PROJECT_SOURCE_DIR}/src/${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${dir}/*.cpp)
   set(tests ${sources})
   set(fuzzers ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cpp$")
-  list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|/main)\\.cpp$")
+  set(testing ${sources})
+  list(FILTER testing INCLUDE REGEX "/testing/")
+  list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|/main)\\.cpp$|/testing/")
 
   set(deps sluice_flags)
   foreach(dep ${ROOM_DEPS})
@@ -33,9 +36,15 @@ function(sluice_room name)
     target_link_libraries(sluice_${name} INTERFACE ${deps})
   endif()
 
+  if(SLUICE_TESTS AND testing)
+    add_library(sluice_${name}_testing STATIC ${testing})
+    target_link_libraries(sluice_${name}_testing PUBLIC sluice_${name})
+    list(APPEND ROOM_TEST_DEPS ${name}_testing)
+  endif()
   if(SLUICE_TESTS AND tests)
+    list(TRANSFORM ROOM_TEST_DEPS PREPEND sluice_)
     add_executable(${name}_test ${tests})
-    target_link_libraries(${name}_test PRIVATE sluice_${name} GTest::gtest GTest::gmock GTest::gtest_main)
+    target_link_libraries(${name}_test PRIVATE sluice_${name} ${ROOM_TEST_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
     target_compile_definitions(${name}_test PRIVATE SLUICE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
     gtest_discover_tests(${name}_test TEST_PREFIX ${name}: DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
   endif()

@@ -13,6 +13,7 @@
 #include <array>
 #include <cmath>
 #include <concepts>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,6 +34,10 @@ template <typename T>
 struct IsVector : std::false_type {};
 template <typename T>
 struct IsVector<std::vector<T>> : std::true_type {};
+template <typename T>
+struct IsNamed : std::false_type {};  // a map from names
+template <typename T, typename Less>
+struct IsNamed<std::map<std::string, T, Less>> : std::true_type {};
 template <typename T>
 struct IsOptional : std::false_type {};
 template <typename T>
@@ -82,6 +87,10 @@ Json to_json(const T& value) {
   } else if constexpr (fields_detail::IsVector<T>::value) {
     Json out = Json::array();
     for (const auto& element : value) out.push_back(to_json(element));
+    return out;
+  } else if constexpr (fields_detail::IsNamed<T>::value) {
+    Json out = Json::object();
+    for (const auto& [name, element] : value) out[name] = to_json(element);
     return out;
   } else if constexpr (std::is_floating_point_v<T>) {
     return std::isfinite(value) ? Json(value) : Json(nullptr);
@@ -140,6 +149,13 @@ Status from_json(const Json& json, const std::string& path, T& out) {
       } else {
         SLUICE_TRY(from_json(json[i], fmt::format("{}[{}]", path, i), out[i]));
       }
+    }
+    return {};
+  } else if constexpr (fields_detail::IsNamed<T>::value) {
+    if (!json.is_object()) return invalid_argument("{}: expected an object", path);
+    out.clear();
+    for (const auto& [name, element] : json.items()) {
+      SLUICE_TRY(from_json(element, path + "." + name, out[name]));
     }
     return {};
   } else if constexpr (std::is_same_v<T, bool>) {

@@ -1,0 +1,14 @@
+#include "tools/verbs.h"
+
+int main(int argc, char** argv) {
+  using namespace sluice::tools;
+  static constexpr Verb kVerbs[] = {
+      {"optimize", "Make an engine directory from a checkpoint", declare_optimize},
+      {"run", "Answer a prompt, a conversation or a file of requests", declare_run},
+      {"verify", "Compare a model's results with a reference implementation's", declare_verify},
+      {"eval", "Measure how well a model predicts a text", declare_eval},
+      {"tokenize", "Text on stdin to token ids, or ids back to text", declare_tokenize},
+      {"render", "Print the prompt that a chat template makes of messages", declare_render},
+  };
+  return run_cli(argc, argv, kVerbs);
+}

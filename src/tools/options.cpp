@@ -1,0 +1,134 @@
+#include "tools/options.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <map>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "cpu/cpu_device.h"
+#include "tensor/dtype.h"
+
+namespace sluice::tools {
+namespace {
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const size_t begin = std::min(text.find_first_not_of(kSpace), text.size());
+  return text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
+}
+
+}  // namespace
+
+void OutputOptions::declare(CLI::App& app) {
+  app.add_flag("--json", json, "Print one JSON object on stdout");
+  static const std::map<std::string, LogLevel> kLevels = {{"debug", LogLevel::debug},
+                                                          {"info", LogLevel::info},
+                                                          {"warn", LogLevel::warn},
+                                                          {"error", LogLevel::error},
+                                                          {"off", LogLevel::off}};
+  app.add_option_function<std::string>(
+         "--log_level", [](const std::string& name) { set_log_level(kLevels.at(name)); },
+         "What is printed on stderr: debug, info, warn, error or off [info]")
+      ->check(CLI::IsMember(kLevels))
+      ->type_name("LEVEL");
+}
+
+void BackendOptions::declare(CLI::App& app) {
+  app.add_option("--device", device, "Where to run: cpu")->type_name("NAME")->capture_default_str();
+  app.add_option("--threads", threads, "Threads to compute with [every CPU this process may use]")
+      ->type_name("N");
+  app.add_option("--isa", isa, "Use kernels of no better instruction set than this [the machine's best]")
+      ->type_name("NAME");
+}
+
+Result<ops::Backend> BackendOptions::make() const {
+  if (device != "cpu") return unsupported("--device {}: not there yet; use cpu", device);
+  return cpu::make_cpu_backend({.threads = threads, .isa = isa});
+}
+
+void RecipeOptions::declare(CLI::App& app) {
+  const auto number = [&](const char* names, int64_t& value, const char* help) {
+    app.add_option(names, value, help)->type_name("N")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  };
+  app.add_option(
+         "--precision", precision,
+         "Type of the weight matrices: auto (as the checkpoint has them), fp32, bf16, fp16, q8_0, q4_0, ...")
+      ->type_name("TYPE");
+  app.add_option("--precision_config", precision_config, "Types by role and by layer: a JSON file")
+      ->type_name("FILE");
+  app.add_option("--activations", activations,
+                 "auto: products with quantised weights take int8 inputs; float: they take fp32 ones")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"auto", "float"}));
+  app.add_option("--kv_dtype", kv_dtype, "Type of cached keys and values: auto (fp16; fp32 with --activations float), fp32, fp16, bf16")
+      ->type_name("TYPE");
+  number("--max_seq_len", base.max_seq_len,
+         "Tokens of one sequence, prompt and output [the model's, at most 4096]");
+  number("--max_num_seqs,--batch_size", base.max_sequences, "Sequences that run together [16]");
+  number("--max_num_batched_tokens", base.max_batch_tokens, "Tokens of one step [512]");
+  number("--kv_tokens", base.kv_tokens, "Tokens that the KV cache holds [by the two above]");
+  app.add_flag("--batch_invariant", base.batch_invariant,
+               "Results do not depend on what else is in the batch, to the bit");
+  number("--tensor_parallel", base.tensor_parallel, "Devices that share each layer: 1");
+  number("--pipeline_parallel", base.pipeline_parallel, "Devices that share the layers: 1");
+}
+
+Result<model::Recipe> RecipeOptions::recipe() const {
+  model::Recipe recipe = base;
+  SLUICE_ASSIGN(recipe.precision, model::precision_from_name(precision));
+  if (!precision_config.empty()) {
+    SLUICE_ASSIGN(const Json document, read_json_file(precision_config, size_t{1} << 20));
+    SLUICE_ASSIGN(const auto rules, model::precision_from_json(document, precision_config));
+    recipe.precision.insert(recipe.precision.end(), rules.begin(), rules.end());
+  }
+  recipe.activations = activations == "float" ? ops::Activations::f32 : ops::Activations::int8;
+  if (kv_dtype == "auto") {
+    recipe.kv = activations == "float" ? DType::f32 : DType::f16;
+  } else {
+    const auto dtype = dtype_from_name(kv_dtype);
+    if (!dtype || (*dtype != DType::f32 && *dtype != DType::f16 && *dtype != DType::bf16))
+      return invalid_argument("--kv_dtype {}: choose one of auto, fp32, fp16, bf16", kv_dtype.substr(0, 32));
+    recipe.kv = *dtype;
+  }
+  return recipe;
+}
+
+Result<std::vector<int32_t>> parse_ids(const std::string& text, const std::string& option) {
+  std::string_view list = trimmed(text);
+  if (list.starts_with('[') && list.ends_with(']')) list = trimmed(list.substr(1, list.size() - 2));
+  std::vector<int32_t> ids;
+  if (list.empty()) return ids;
+  for (;;) {
+    const size_t comma = list.find(',');
+    const std::string_view word = trimmed(list.substr(0, comma));
+    const char* end = word.data() + word.size();
+    int32_t id = -1;
+    if (const auto r = std::from_chars(word.data(), end, id); r.ec != std::errc() || r.ptr != end || id < 0)
+      return invalid_argument("{}: \"{}\" is not a token id; give numbers like 1,2,3", option,
+                              word.substr(0, 32));
+    ids.push_back(id);
+    if (comma == std::string_view::npos) return ids;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+Result<std::string> read_stdin(size_t max_bytes) {
+  std::string text;
+  std::array<char, 1 << 16> piece;
+  while (const size_t n = std::fread(piece.data(), 1, piece.size(), stdin)) {
+    if (text.size() + n > max_bytes)
+      return invalid_argument("stdin holds more than the {} bytes allowed; split the text", max_bytes);
+    text.append(piece.data(), n);
+  }
+  if (std::ferror(stdin) != 0) return errno_error("cannot read stdin");
+  return text;
+}
+
+void print_json(const Json& value) { print_raw(dump_json(value) + "\n"); }
+
+void print_raw(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+}  // namespace sluice::tools

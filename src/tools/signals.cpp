@@ -1,0 +1,24 @@
+#include "tools/signals.h"
+
+#include <csignal>
+
+namespace sluice::tools {
+namespace {
+
+volatile std::sig_atomic_t g_signal = 0;
+
+}  // namespace
+
+void note_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = [](int signal) { g_signal = signal; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  for (int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+}
+
+int interrupted() { return g_signal; }
+
+Status check_interrupted() { return g_signal == 0 ? Status() : Status(StatusCode::cancelled, "interrupted"); }
+
+}  // namespace sluice::tools
