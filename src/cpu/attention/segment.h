@@ -1,16 +1,14 @@
 // Attention of a block of queries to a segment of positions. Included once per instruction set, after its
 // simd header. Page layout: kv_page.h.
+#pragma once
+
 #include "cpu/attention/kernels.h"
 #include "cpu/simd/math.h"
+#include "cpu/simd/unroll.h"
 
 namespace sluice::cpu::SLUICE_ISA {
 
 constexpr float kNothing = -__builtin_inff();
-
-template <int I>
-struct Index {
-  static constexpr int value = I;
-};
 
 /// f(Index<R>, first row): covers rows with groups of at most kMaxPanel.
 template <typename F>

@@ -1,4 +1,6 @@
 // Included once per instruction set, after its simd header.
+#pragma once
+
 #include "cpu/limits/limits.h"
 
 namespace sluice::cpu::SLUICE_ISA {

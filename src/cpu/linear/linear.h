@@ -9,7 +9,8 @@
 
 namespace sluice::cpu {
 
-/// Adds linear, embed and moe_mlp for the rows16 layout, for `isa` and those below it, the best first: it wins a tie.
+/// Adds linear, embed and moe_mlp for the rows16 layout, for `isa` and those below it, the best first: it
+/// wins a tie.
 void register_rows16_kernels(ops::Kernels& kernels, Isa isa);
 
 /// Bytes of one prepared row of x (see PrepareCall).

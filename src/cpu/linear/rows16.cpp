@@ -1,6 +1,6 @@
 #include "cpu/linear/rows16.h"
 
-#include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/check.h"
@@ -29,6 +29,28 @@ uint64_t packed_bytes(DType dtype, int64_t n, int64_t k) {
   return static_cast<uint64_t>(ceil_div(n, kTileRows)) * tile_bytes(dtype, k);
 }
 
+/// kLevelIndex[level + 128]: where a level stands in the table.
+constexpr auto kLevelIndex = [] {
+  std::array<uint8_t, 256> index{};
+  for (uint8_t i = 0; i < 16; ++i) index[static_cast<size_t>(kLevels[i] + 128)] = i;
+  return index;
+}();
+
+/// The lines of a chunk as one row has them, a word of each, from its quads of stored codes.
+void pack_chunk(const CodedFormat& f, const uint32_t* quad, uint32_t* line) {
+  const auto every_byte = [](uint32_t bits) { return bits * 0x01010101u; };
+  const uint32_t low = every_byte((1u << f.low_bits) - 1), high = every_byte((1u << f.high_bits) - 1);
+  const int low_quads = 8 / f.low_bits;  // that share a line
+  for (int i = 0; i < kQuads; ++i) {
+    // Four-bit lines hold quads four apart, the others consecutive ones.
+    const int to = f.low_bits == 4 ? i % 4 : i / low_quads, place = f.low_bits == 4 ? i / 4 : i % low_quads;
+    line[to] |= (quad[i] & low) << (place * f.low_bits);
+    if (f.high_bits == 0) continue;
+    const int high_quads = 8 / f.high_bits;
+    line[f.low_bits + i / high_quads] |= ((quad[i] >> f.low_bits) & high) << (i % high_quads * f.high_bits);
+  }
+}
+
 /// One block of one row into its places in the tile's block at `dst`.
 void pack_block(const CodedFormat& f, const std::byte* src, int64_t lane, std::byte* dst) {
   const quant::BlockFormat& source = *quant::block_format(f.dtype);
@@ -41,32 +63,35 @@ void pack_block(const CodedFormat& f, const std::byte* src, int64_t lane, std::b
 
   quant::Block block;
   quant::unpack_block(f.dtype, src, block);
+  uint8_t stored[quant::kMaxBlockElems];
   for (int e = 0; e < f.elems; ++e) {
-    const auto stored = static_cast<unsigned>(
-        f.levels ? std::find(kLevels, kLevels + 16, block.code[e]) - kLevels : block.code[e] + f.bias);
-    const int64_t quad = e % kChunk / 4;
-    std::byte* chunk = dst + f.chunks_offset() + e / kChunk * f.chunk_bytes() + 4 * lane + e % 4;
-    const auto put = [&](int64_t line, int64_t shift, unsigned bits) {
-      chunk[line * kLineBytes] |= static_cast<std::byte>(bits << shift);
-    };
-    const unsigned low = stored & ((1u << f.low_bits) - 1), high = stored >> f.low_bits;
-    if (f.low_bits == 8) put(quad, 0, low);
-    if (f.low_bits == 4) put(quad % 4, quad / 4 * 4, low);
-    if (f.low_bits == 2) put(quad / 4, quad % 4 * 2, low);
-    if (f.high_bits == 1) put(f.low_bits, quad, high);
-    if (f.high_bits == 2) put(f.low_bits + quad / 4, quad % 4 * 2, high);
+    const auto biased = static_cast<uint8_t>(block.code[e] + (f.levels ? 128 : f.bias));
+    stored[e] = f.levels ? kLevelIndex[biased] : biased;
+  }
+  for (int c = 0; c < f.chunks(); ++c) {
+    uint32_t quad[kQuads], line[kQuads + 2] = {};
+    std::memcpy(quad, stored + c * kChunk, sizeof quad);
+    pack_chunk(f, quad, line);
+    std::byte* chunk = dst + f.chunks_offset() + c * f.chunk_bytes() + 4 * lane;
+    for (int i = 0; i < f.low_bits + f.high_bits; ++i) std::memcpy(chunk + i * kLineBytes, &line[i], 4);
+  }
+}
+
+void pack_plain_row(uint32_t bytes, int64_t k, const std::byte* src, int64_t lane, std::byte* tile) {
+  for (int64_t i = 0; i < k; ++i) {
+    // Constant sizes, so that each is one move.
+    if (bytes == 4) {
+      std::memcpy(tile + (i * kTileRows + lane) * 4, src + i * 4, 4);
+    } else {
+      std::memcpy(tile + (i * kTileRows + lane) * 2, src + i * 2, 2);
+    }
   }
 }
 
 void pack_row(DType dtype, int64_t k, const std::byte* src, int64_t lane, std::byte* tile) {
   const DTypeInfo& type = info(dtype);
   const CodedFormat* format = coded_format(dtype);
-  if (format == nullptr) {
-    for (int64_t i = 0; i < k; ++i)
-      std::memcpy(tile + (i * kTileRows + lane) * type.block_bytes, src + i * type.block_bytes,
-                  type.block_bytes);
-    return;
-  }
+  if (format == nullptr) return pack_plain_row(type.block_bytes, k, src, lane, tile);
   for (int64_t i = 0; i < k; i += type.block_elems, src += type.block_bytes, tile += format->tile_bytes())
     pack_block(*format, src, lane, tile);
 }

@@ -1,22 +1,12 @@
 // Taking a tile's block apart into vectors. Included once per instruction set, after its simd header.
+#pragma once
+
 #include "cpu/linear/rows16.h"
+#include "cpu/simd/unroll.h"
 
 namespace sluice::cpu::SLUICE_ISA {
 
 constexpr int64_t kParts = kTileRows / kLanes;  // vectors that hold one value of each row of a tile
-
-/// f(integral constant i) for i in [0, N), unrolled.
-template <int I>
-struct Index {
-  static constexpr int value = I;
-};
-template <int N, int I = 0, typename F>
-SLUICE_SIMD void unroll(const F& f) {
-  if constexpr (I < N) {
-    f(Index<I>{});
-    unroll<N, I + 1>(f);
-  }
-}
 
 /// Codes of 8 bits and table levels need a signed or a biased product; which one is the instruction set's
 /// choice.

@@ -3,6 +3,8 @@
 // A vector of outputs is summed in registers over all of k for up to kMaxPanel rows of x at once; weights are
 // taken apart in registers as they stream by. For one output the operations and their order depend on nothing
 // but the weights' type: not on the number of rows, nor on how they fall into panels.
+#pragma once
+
 #include "cpu/linear/kernels.h"
 #include "cpu/linear/rows16_decode.h"
 

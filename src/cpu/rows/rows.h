@@ -1,5 +1,7 @@
 // Ops on rows: norms, activations, rotation and the KV write. Included once per instruction set, after its
 // simd header.
+#pragma once
+
 #include "cpu/rows/kernels.h"
 #include "cpu/simd/math.h"
 

@@ -1,4 +1,5 @@
 // Elementary functions of vectors. Included once per instruction set, after its simd header.
+#pragma once
 
 namespace sluice::cpu::SLUICE_ISA {
 
