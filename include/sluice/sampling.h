@@ -21,7 +21,7 @@ struct SamplingParams {
   float frequency_penalty = 0.0f;  // [-2, 2]: subtracted for each time
   std::optional<uint64_t> seed;    // the same seed and request give the same tokens; none: a random one
   int32_t max_tokens = 256;        // outputs; a request also ends at the engine's max_seq_len
-  int32_t min_tokens = 0;          // outputs before which no end-of-sequence token ends it
+  int32_t min_tokens = 0;          // outputs before which no end-of-sequence or stop token is chosen
   std::vector<std::string> stop;   // ends before the first of these strings in the output's text
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;

@@ -2,6 +2,7 @@
 #include "sluice/engine.h"
 
 #include "cpu/cpu_device.h"
+#include "engine/open.h"
 #include "engine/service.h"
 
 namespace sluice {
@@ -79,12 +80,8 @@ class Engine::Impl {
     }
     SLUICE_ASSIGN(model::Recipe recipe, recipe_from(options));
     SLUICE_ASSIGN(ops::Backend backend, cpu::make_cpu_backend({.threads = options.threads, .isa = ""}));
-    SLUICE_ASSIGN(engine::Codec codec, engine::Codec::open(path));
-    const int threads = backend.device->info().parallelism;
-    SLUICE_ASSIGN(auto model, engine::LoadedModel::load(path, std::move(recipe), std::move(backend), {.threads = threads}));
-    const int32_t vocab_limit = codec.has_tokenizer() ? codec.tokenizer()->vocab_size() : 0;
-    SLUICE_ASSIGN(auto core, engine::Core::create(std::move(model), vocab_limit, codec.end_ids()));
-    return std::make_unique<Impl>(std::make_shared<engine::Service>(std::move(core), std::move(codec)));
+    SLUICE_ASSIGN(engine::Opened opened, engine::open(path, std::move(recipe), std::move(backend)));
+    return std::make_unique<Impl>(std::make_shared<engine::Service>(std::move(opened.core), std::move(opened.codec)));
   }
 
   explicit Impl(std::shared_ptr<engine::Service> service) : service_(std::move(service)) {}

@@ -33,9 +33,9 @@ Result<text::ChatTemplate> Codec::chat_template(const Json& variables) const {
   return text::ChatTemplate::parse(*std::move(source));
 }
 
-Result<std::vector<int32_t>> Codec::encode_prompt(std::string_view text) const {
+Result<std::vector<int32_t>> Codec::encode_prompt(std::string_view text, bool trusted) const {
   SLUICE_TRY(needs_tokenizer());
-  return tokenizer_->encode(text, {.add_special = true, .parse_special = false});
+  return tokenizer_->encode(text, {.add_special = true, .parse_special = trusted});
 }
 
 Result<std::vector<int32_t>> Codec::encode_chat(Json variables) const {

@@ -24,9 +24,9 @@ class Codec {
   Result<bool> has_chat_template() const;
   const artifact::GenerationDefaults& defaults() const { return defaults_; }
 
-  /// A plain prompt: with what the model wants around every text (BOS), special tokens in it being plain
-  /// text.
-  Result<std::vector<int32_t>> encode_prompt(std::string_view text) const;
+  /// A plain prompt, with what the model wants around every text (BOS). Special tokens spelt in it are
+  /// recognised only with `trusted`: when whoever wrote it may write control tokens.
+  Result<std::vector<int32_t>> encode_prompt(std::string_view text, bool trusted = false) const;
 
   /// A conversation through the model's chat template: an array of messages, or an object with `messages` and
   /// whatever else the template may use; add_generation_prompt is true unless given. Special tokens count

@@ -62,8 +62,10 @@ Result<RequestId> Core::add(CoreRequest request) {
   running.tokens = request.prompt;
   running.context.on_logits = request.on_logits;
   running.request = std::move(request);
+  std::vector<int32_t> ends = running.request.sampling.stop_token_ids;
+  if (!running.request.sampling.ignore_eos) ends.insert(ends.end(), eos().begin(), eos().end());
   running.sampler = std::make_unique<sampling::Sampler>(running.request.sampling, running.tokens,
-                                                        std::span<const int32_t>());
+                                                        std::span<const int32_t>(), std::move(ends));
   const RequestId id = running.id;
   SLUICE_TRY(schedule(running));
   return id;

@@ -7,6 +7,9 @@ int main(int argc, char** argv) {
       {"run", "Answer a prompt, a conversation or a file of requests", declare_run},
       {"verify", "Compare a model's results with a reference implementation's", declare_verify},
       {"eval", "Measure how well a model predicts a text", declare_eval},
+      {"bench", "Measure how fast a model reads and writes", declare_bench},
+      {"profile", "Show where the time goes, op by op", declare_profile},
+      {"inspect", "Print what a model is, how it will run and what memory that takes", declare_inspect},
       {"tokenize", "Text on stdin to token ids, or ids back to text", declare_tokenize},
       {"render", "Print the prompt that a chat template makes of messages", declare_render},
   };

@@ -16,9 +16,10 @@ constexpr int kBarWidth = 30;
 
 }  // namespace
 
-Progress::Progress(std::string what, uint64_t total)
+Progress::Progress(std::string what, uint64_t total, Unit unit)
     : what_(std::move(what)),
       total_(std::max<uint64_t>(total, 1)),
+      unit_(unit),
       enabled_(log_level() <= LogLevel::info),
       terminal_(::isatty(STDERR_FILENO) == 1) {
   if (!terminal_) printed_ = start_;  // short work prints no lines at all
@@ -43,6 +44,7 @@ void Progress::update(uint64_t done) {
 }
 
 std::string Progress::text(uint64_t done) const {
+  if (unit_ == Unit::rounds) return fmt::format("{}: round {} of {}", what_, done, total_);
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   return fmt::format(
       "{}: {} of {} ({}%), {}/s", what_, format_bytes(done), format_bytes(total_), done * 100 / total_,

@@ -9,8 +9,10 @@ namespace sluice::tools {
 
 class Progress {
  public:
-  /// `total` in bytes. Prints nothing when info lines are not wanted.
-  Progress(std::string what, uint64_t total);
+  enum class Unit { bytes, rounds };
+
+  /// `total` in units. Prints nothing when info lines are not wanted.
+  Progress(std::string what, uint64_t total, Unit unit = Unit::bytes);
   /// Ends the line, if one was begun.
   ~Progress();
   Progress(const Progress&) = delete;
@@ -23,6 +25,7 @@ class Progress {
 
   std::string what_;
   uint64_t total_;
+  Unit unit_;
   bool enabled_;
   bool terminal_;
   Clock::time_point start_ = Clock::now();

@@ -9,6 +9,9 @@ Run declare_optimize(CLI::App& app);
 Run declare_run(CLI::App& app);
 Run declare_verify(CLI::App& app);
 Run declare_eval(CLI::App& app);
+Run declare_bench(CLI::App& app);
+Run declare_profile(CLI::App& app);
+Run declare_inspect(CLI::App& app);
 Run declare_tokenize(CLI::App& app);
 Run declare_render(CLI::App& app);
 

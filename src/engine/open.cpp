@@ -1,0 +1,20 @@
+#include "engine/open.h"
+
+#include <future>
+
+namespace sluice::engine {
+
+Result<Opened> open(const std::string& path, model::Recipe recipe, ops::Backend backend,
+                    LoadOptions options) {
+  auto reading = std::async(std::launch::async, [&] { return Codec::open(path); });
+  options.threads = backend.device->info().parallelism;
+  auto model = LoadedModel::load(path, std::move(recipe), std::move(backend), options);
+  auto codec = reading.get();
+  if (!model.ok()) return model.status();
+  if (!codec.ok()) return codec.status();
+  const int32_t vocab_limit = codec->has_tokenizer() ? codec->tokenizer()->vocab_size() : 0;
+  SLUICE_ASSIGN(auto core, Core::create(*std::move(model), vocab_limit, codec->end_ids()));
+  return Opened{std::move(core), *std::move(codec)};
+}
+
+}  // namespace sluice::engine
