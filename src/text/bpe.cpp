@@ -5,6 +5,7 @@
 
 #include "text/hash.h"
 #include "text/utf8.h"
+#include "text/word_memo.h"
 
 namespace sluice::text {
 namespace {
@@ -21,6 +22,16 @@ uint32_t descending(float score) {
 }
 
 }  // namespace
+
+MarkCuts::MarkCuts(const Vocab& vocab) : enabled_(vocab.find_in_model(kMark).has_value()) {
+  for (int32_t id = 0; enabled_ && id < vocab.size(); ++id) {
+    if (!(vocab.flags(id) & Vocab::kModel)) continue;
+    const std::string_view token = vocab.token(id);
+    for (size_t at = token.find(kMark, 1); at != std::string_view::npos; at = token.find(kMark, at + 1)) {
+      joined_.set(static_cast<uint8_t>(token[at - 1]));
+    }
+  }
+}
 
 void MergeTable::reserve(size_t merges) {
   slots_.assign(std::bit_ceil(std::max<size_t>(merges * 3 / 2, 16)), {});
@@ -63,7 +74,7 @@ Status MergeListReader::add(std::string_view left, std::string_view right) {
   const auto left_id = vocab_.find_in_model(left);
   const auto right_id = vocab_.find_in_model(right);
   whole_.assign(left).append(right.starts_with(prefix_) ? right.substr(prefix_.size()) : right);
-  const auto whole_id = vocab_.find_in_model(whole_);
+  const auto whole_id = find_whole();
   if (!left_id || !right_id || !whole_id) {
     const std::string_view missing = !left_id ? left : !right_id ? right : std::string_view(whole_);
     return corrupt("merge {} (\"{}\" and \"{}\") needs the token \"{}\", which the vocabulary lacks", rank_,
@@ -71,6 +82,16 @@ Status MergeListReader::add(std::string_view left, std::string_view right) {
   }
   table_.insert(*left_id, *right_id, {rank_++, *whole_id});
   return {};
+}
+
+// Trainers number tokens as they make them, so the token after the last merge's is the likely answer: looking
+// there first saves a third of the random reads.
+std::optional<int32_t> MergeListReader::find_whole() {
+  const bool guessed =
+      vocab_.contains(next_) && vocab_.token(next_) == whole_ && (vocab_.flags(next_) & Vocab::kModel);
+  const auto id = guessed ? std::optional(next_) : vocab_.find_in_model(whole_);
+  if (id) next_ = *id + 1;
+  return id;
 }
 
 Status MergeListReader::add_line(std::string_view line) {
@@ -85,6 +106,10 @@ Status MergeListReader::add_line(std::string_view line) {
 
 RankedBpe::RankedBpe(const Vocab& vocab, MergeTable merges, BpeOptions options)
     : vocab_(vocab), merges_(std::move(merges)), options_(std::move(options)) {
+  const bool decorated = !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
+  if (!decorated && !options_.ignore_merges) cuts_ = MarkCuts(vocab);
+  if (options_.unk_id) cuts_.stand_in(vocab.token(*options_.unk_id));
+  if (options_.byte_fallback) cuts_.stand_in("<0x00>");
   if (options_.byte_fallback) bytes_ = ByteTokens::find(vocab);
   for (char32_t code = 0; code < low_chars_.size(); ++code) {
     low_chars_[code] = vocab.find_in_model(to_utf8(code)).value_or(-1);
@@ -142,61 +167,78 @@ void RankedBpe::split(std::string_view word, MergeQueue& queue) const {
 
 Status RankedBpe::tokenize(const Words& words, std::vector<int32_t>& ids) const {
   MergeQueue queue;
+  WordMemo memo;
   for (const TextRange range : words.ranges) {
-    const std::string_view word = words.word(range);
-    if (options_.ignore_merges) {
-      if (const auto id = vocab_.find_in_model(word)) {
-        ids.push_back(*id);
-        continue;
-      }
-    }
-    split(word, queue);
-    queue.run([&](const Symbol& left, const Symbol& right) { return merges_.find(left.id, right.id); });
-    for (const Symbol& symbol : queue.symbols()) {
-      if (symbol.length > 0) ids.push_back(symbol.id);
-    }
+    cuts_.for_each_part(words.word(range), [&](std::string_view word) {
+      if (memo.repeat(word, ids)) return;
+      const size_t begin = ids.size();
+      tokenize_word(word, queue, ids);
+      memo.keep(word, begin, ids);
+    });
   }
   return {};
 }
 
+void RankedBpe::tokenize_word(std::string_view word, MergeQueue& queue, std::vector<int32_t>& ids) const {
+  if (options_.ignore_merges) {
+    if (const auto id = vocab_.find_in_model(word)) {
+      ids.push_back(*id);
+      return;
+    }
+  }
+  split(word, queue);
+  queue.run([&](const Symbol& left, const Symbol& right) { return merges_.find(left.id, right.id); });
+  for (const Symbol& symbol : queue.symbols()) {
+    if (symbol.length > 0) ids.push_back(symbol.id);
+  }
+}
+
 ScoredBpe::ScoredBpe(const Vocab& vocab, const std::vector<float>& scores, std::optional<int32_t> unk_id)
-    : vocab_(vocab), unk_id_(unk_id), bytes_(ByteTokens::find(vocab)) {
+    : vocab_(vocab), cuts_(vocab), unk_id_(unk_id), bytes_(ByteTokens::find(vocab)) {
   ranks_.reserve(scores.size());
   for (const float score : scores) ranks_.push_back(descending(score));
 }
 
 Status ScoredBpe::tokenize(const Words& words, std::vector<int32_t>& ids) const {
   MergeQueue queue;
+  WordMemo memo;
   for (const TextRange range : words.ranges) {
-    const std::string_view word = words.word(range);
-    queue.clear();
-    for (size_t at = 0; at < word.size();) {
-      const uint32_t length = utf8_length(word[at]);
-      queue.push(vocab_.find_in_model(word.substr(at, length)).value_or(-1), static_cast<uint32_t>(at),
-                 length);
-      at += length;
-    }
-    queue.run([&](const Symbol& left, const Symbol& right) -> Merge {
-      const auto id = vocab_.find_in_model(word.substr(left.begin, left.length + right.length));
-      return id ? Merge{ranks_[static_cast<size_t>(*id)], *id} : Merge{};
+    cuts_.for_each_part(words.word(range), [&](std::string_view word) {
+      if (memo.repeat(word, ids)) return;
+      const size_t begin = ids.size();
+      tokenize_word(word, queue, ids);
+      memo.keep(word, begin, ids);
     });
-    bool after_unknown = false;
-    for (const Symbol& symbol : queue.symbols()) {
-      if (symbol.length == 0) continue;
-      const bool unknown = symbol.id < 0;
-      if (!unknown) {
-        ids.push_back(symbol.id);
-      } else if (bytes_) {
-        for (const char c : word.substr(symbol.begin, symbol.length)) {
-          ids.push_back(bytes_->ids[static_cast<uint8_t>(c)]);
-        }
-      } else if (unk_id_ && !after_unknown) {
-        ids.push_back(*unk_id_);
-      }
-      after_unknown = unknown;
-    }
   }
   return {};
+}
+
+void ScoredBpe::tokenize_word(std::string_view word, MergeQueue& queue, std::vector<int32_t>& ids) const {
+  queue.clear();
+  for (size_t at = 0; at < word.size();) {
+    const uint32_t length = utf8_length(word[at]);
+    queue.push(vocab_.find_in_model(word.substr(at, length)).value_or(-1), static_cast<uint32_t>(at), length);
+    at += length;
+  }
+  queue.run([&](const Symbol& left, const Symbol& right) -> Merge {
+    const auto id = vocab_.find_in_model(word.substr(left.begin, left.length + right.length));
+    return id ? Merge{ranks_[static_cast<size_t>(*id)], *id} : Merge{};
+  });
+  bool after_unknown = false;
+  for (const Symbol& symbol : queue.symbols()) {
+    if (symbol.length == 0) continue;
+    const bool unknown = symbol.id < 0;
+    if (!unknown) {
+      ids.push_back(symbol.id);
+    } else if (bytes_) {
+      for (const char c : word.substr(symbol.begin, symbol.length)) {
+        ids.push_back(bytes_->ids[static_cast<uint8_t>(c)]);
+      }
+    } else if (unk_id_ && !after_unknown) {
+      ids.push_back(*unk_id_);
+    }
+    after_unknown = unknown;
+  }
 }
 
 }  // namespace sluice::text

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -61,8 +62,43 @@ class MergeListReader {
   const Vocab& vocab_;
   std::string_view prefix_;
   MergeTable table_;
+  std::optional<int32_t> find_whole();
+
   std::string whole_;
+  int32_t next_ = 0;  // a guess at the id of the next merge's token
   uint32_t rank_ = 0;
+};
+
+/// Where a text may be cut without changing its merges: before SentencePiece's mark for a space, unless some
+/// token has the byte before it in front of a mark. Words are merged much faster than a whole text.
+class MarkCuts {
+ public:
+  MarkCuts() = default;
+  explicit MarkCuts(const Vocab& vocab);
+
+  /// A token that also stands for characters it does not spell (unk, byte tokens) may be merged with a mark
+  /// behind it as its own spelling may: no cut is safe then.
+  void stand_in(std::string_view token) { enabled_ &= !joined_[static_cast<uint8_t>(token.back())]; }
+
+  /// Calls fn for the parts of `text`, in order.
+  template <typename Fn>
+  void for_each_part(std::string_view text, Fn fn) const {
+    size_t done = 0;
+    if (enabled_) {
+      for (size_t at = text.find(kMark, 1); at != std::string_view::npos;
+           at = text.find(kMark, at + kMark.size())) {
+        if (joined_[static_cast<uint8_t>(text[at - 1])]) continue;
+        fn(text.substr(done, at - done));
+        done = at;
+      }
+    }
+    fn(text.substr(done));
+  }
+
+ private:
+  static constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581
+  bool enabled_ = false;
+  std::bitset<256> joined_;  // bytes that stand before a mark inside some token
 };
 
 class RankedBpe final : public Model {
@@ -73,6 +109,7 @@ class RankedBpe final : public Model {
   size_t memory_bytes() const override { return merges_.memory_bytes(); }
 
  private:
+  void tokenize_word(std::string_view word, MergeQueue& queue, std::vector<int32_t>& ids) const;
   void split(std::string_view word, MergeQueue& queue) const;
   std::optional<int32_t> character(std::string_view bytes) const;
   bool push_bytes(std::string_view text, MergeQueue& queue) const;
@@ -80,6 +117,7 @@ class RankedBpe final : public Model {
   const Vocab& vocab_;
   MergeTable merges_;
   BpeOptions options_;
+  MarkCuts cuts_;
   std::optional<ByteTokens> bytes_;
   std::array<int32_t, 0x300> low_chars_;  // ids of characters by code point, -1: none
 };
@@ -93,8 +131,11 @@ class ScoredBpe final : public Model {
   size_t memory_bytes() const override { return ranks_.capacity() * sizeof(uint32_t); }
 
  private:
+  void tokenize_word(std::string_view word, MergeQueue& queue, std::vector<int32_t>& ids) const;
+
   const Vocab& vocab_;
   std::vector<uint32_t> ranks_;  // by id: a higher score is a lower rank
+  MarkCuts cuts_;
   std::optional<int32_t> unk_id_;
   std::optional<ByteTokens> bytes_;
 };

@@ -1,5 +1,7 @@
 #include "text/utf8.h"
 
+#include <cstring>
+
 namespace sluice::text {
 namespace {
 
@@ -21,6 +23,17 @@ Lead classify(uint8_t byte) {
   if (byte >= 0xF1 && byte <= 0xF3) return {3, 0x80, 0xBF, static_cast<uint8_t>(byte & 0x07)};
   if (byte == 0xF4) return {3, 0x80, 0x8F, 4};
   return {0, 0, 0, 0};
+}
+
+// How many bytes of ASCII `text` starts with, eight at a time: most texts are little else.
+size_t ascii_prefix(std::string_view text) {
+  size_t at = 0;
+  for (uint64_t word; at + sizeof word <= text.size(); at += sizeof word) {
+    std::memcpy(&word, text.data() + at, sizeof word);
+    if (word & 0x8080808080808080u) break;
+  }
+  while (at < text.size() && static_cast<uint8_t>(text[at]) < 0x80) ++at;
+  return at;
 }
 
 }  // namespace
@@ -68,6 +81,10 @@ std::string to_utf8(char32_t code) {
 
 bool is_valid_utf8(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
+    if (const size_t ascii = ascii_prefix(text.substr(at)); ascii > 0) {
+      at += ascii;
+      continue;
+    }
     const Utf8Char c = decode_utf8(text.substr(at));
     if (!c.valid) return false;
     at += c.length;
@@ -93,6 +110,10 @@ void Utf8Joiner::push(std::string_view bytes, std::string& out) {
     bytes = joined;
   }
   while (!bytes.empty()) {
+    const size_t ascii = ascii_prefix(bytes);
+    out += bytes.substr(0, ascii);
+    bytes.remove_prefix(ascii);
+    if (bytes.empty()) return;
     const Utf8Char c = decode_utf8(bytes);
     if (c.truncated) {
       held_ = bytes;

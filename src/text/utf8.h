@@ -37,7 +37,8 @@ std::string make_valid_utf8(std::string text);
 template <typename Fn>
 void for_each_char(std::string_view text, Fn fn) {
   for (size_t at = 0; at < text.size();) {
-    const Utf8Char c = decode_utf8(text.substr(at));
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const Utf8Char c = byte < 0x80 ? Utf8Char{byte, 1, true, false} : decode_utf8(text.substr(at));
     fn(c.code, text.substr(at, c.length));
     at += c.length;
   }
