@@ -17,12 +17,12 @@ struct SamplingParams {
   float min_p = 0.0f;  // [0, 1]: keep those at least this fraction of the most likely one
   float repetition_penalty = 1.0f;  // (0, 100]: logits of tokens seen in prompt or output are divided (or
                                     // multiplied, when negative) by it (Keskar et al. 2019)
-  float presence_penalty = 0.0f;   // [-2, 2]: subtracted once from tokens that the output has
-  float frequency_penalty = 0.0f;  // [-2, 2]: subtracted for each time
-  std::optional<uint64_t> seed;    // the same seed and request give the same tokens; none: a random one
-  int32_t max_tokens = 256;        // outputs; a request also ends at the engine's max_seq_len
-  int32_t min_tokens = 0;          // outputs before which no end-of-sequence or stop token is chosen
-  std::vector<std::string> stop;   // ends before the first of these strings in the output's text
+  float presence_penalty = 0.0f;    // [-2, 2]: subtracted once from tokens that the output has
+  float frequency_penalty = 0.0f;   // [-2, 2]: subtracted for each time
+  std::optional<uint64_t> seed;     // the same seed and request give the same tokens; none: a random one
+  int32_t max_tokens = 256;         // outputs; a request also ends at the engine's max_seq_len
+  int32_t min_tokens = 0;           // outputs before which no end-of-sequence or stop token is chosen
+  std::vector<std::string> stop;    // ends before the first of these strings in the output's text
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
   int32_t logprobs = -1;  // [0, 20]: report each token's log-probability and this many alternatives; -1:

@@ -65,6 +65,12 @@ Scan scan(std::span<const float> logits) {
   return out;
 }
 
+Status usable(const Scan& s) {
+  if (s.argmax >= 0) return {};
+  return internal_error("the model's logits are {}; nothing can be sampled from them",
+                        s.nan ? "NaN" : "not finite");
+}
+
 bool better(const std::pair<float, int32_t>& a, const std::pair<float, int32_t>& b) {
   return a.first != b.first ? a.first > b.first : a.second < b.second;
 }
@@ -104,8 +110,9 @@ TokenLogprobs logprobs_of(std::span<const float> logits, int32_t token, int32_t 
   return out;
 }
 
-Sampler::Sampler(SamplingParams params, std::span<const int32_t> prompt, std::span<const int32_t> outputs)
-    : params_(std::move(params)), drawn_(outputs.size()) {
+Sampler::Sampler(SamplingParams params, std::span<const int32_t> prompt, std::span<const int32_t> outputs,
+                 std::vector<int32_t> end_ids)
+    : params_(std::move(params)), end_ids_(std::move(end_ids)), drawn_(outputs.size()) {
   penalties_ =
       params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0;
   if (penalties_) {
@@ -130,16 +137,16 @@ void Sampler::penalise(std::span<float> logits) const {
 }
 
 // Inverse-transform sampling over what top-k, top-p and min-p leave, in this order.
-int32_t Sampler::draw(std::span<float> logits) {
-  const Scan s = scan(logits);
-  const float inverse = 1 / params_.temperature;
+int32_t Sampler::draw(std::span<const float> logits, float max) {
+  // The smallest temperatures would have an infinite inverse, and 0 * infinity is no number.
+  const float inverse = 1 / std::max(params_.temperature, 1e-30f);
   const double u = uniform(seed_, drawn_);
   const bool limited = params_.top_k > 0 || params_.top_p < 1;
   // Weights relative to the most likely token; anything below e^-30 of it cannot matter to any cut.
   const float floor = params_.min_p > 0 && !limited ? std::log(params_.min_p) : -30.0f;
   candidates_.clear();
   for (size_t i = 0; i < logits.size(); ++i) {
-    const float scaled = (logits[i] - s.max) * inverse;
+    const float scaled = (logits[i] - max) * inverse;
     if (scaled >= floor) candidates_.emplace_back(std::exp(scaled), static_cast<int32_t>(i));
   }
   auto end = candidates_.end();
@@ -185,20 +192,23 @@ int32_t Sampler::draw(std::span<float> logits) {
 Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   if (static_cast<size_t>(vocab_limit) < logits.size())
     logits = logits.first(static_cast<size_t>(vocab_limit));
-  const Scan raw = scan(logits);
-  if (raw.argmax < 0) {
-    return internal_error("the model's logits are {}; nothing can be sampled from them",
-                          raw.nan ? "NaN" : "not finite");
-  }
-  std::optional<std::vector<float>> kept;
-  if (params_.logprobs >= 0 && penalties_) kept.emplace(logits.begin(), logits.end());
+  Scan best = scan(logits);
+  SLUICE_TRY(usable(best));
+  const bool reshaped = penalties_ || too_short_to_end();
+  std::optional<std::vector<float>> kept;  // log-probabilities are of the model's own distribution
+  if (params_.logprobs >= 0 && reshaped) kept.emplace(logits.begin(), logits.end());
   if (penalties_) penalise(logits);
-  Sample out;
-  if (params_.temperature == 0) {
-    out.token = penalties_ ? scan(logits).argmax : raw.argmax;
-  } else {
-    out.token = draw(logits);
+  if (too_short_to_end()) {
+    for (int32_t id : end_ids_) {
+      if (static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] = -INFINITY;
+    }
   }
+  if (reshaped) {
+    best = scan(logits);
+    SLUICE_TRY(usable(best));
+  }
+  Sample out;
+  out.token = params_.temperature == 0 ? best.argmax : draw(logits, best.max);
   ++drawn_;
   if (params_.logprobs >= 0)
     out.logprobs = logprobs_of(kept ? std::span<const float>(*kept) : logits, out.token, params_.logprobs);

@@ -29,18 +29,24 @@ struct Sample {
 class Sampler {
  public:
   /// `prompt` matters to the repetition penalty, `outputs` to all penalties and to the place in the random
-  /// sequence: a sequence that was interrupted goes on as if it had not been.
-  Sampler(SamplingParams params, std::span<const int32_t> prompt, std::span<const int32_t> outputs);
+  /// sequence: a sequence that was interrupted goes on as if it had not been. `end_ids` would end it, and are
+  /// not chosen before params.min_tokens outputs.
+  Sampler(SamplingParams params, std::span<const int32_t> prompt, std::span<const int32_t> outputs,
+          std::vector<int32_t> end_ids = {});
 
   /// Chooses the next token; `logits` may be changed. Ids at or beyond `vocab_limit` are never chosen. A NaN,
-  /// or nothing that is finite, is an error of this sequence.
+  /// an infinity, or nothing left to choose from, is an error of this sequence.
   Result<Sample> choose(std::span<float> logits, int32_t vocab_limit);
 
  private:
+  bool too_short_to_end() const {
+    return drawn_ < static_cast<uint64_t>(params_.min_tokens) && !end_ids_.empty();
+  }
   void penalise(std::span<float> logits) const;
-  int32_t draw(std::span<float> logits);
+  int32_t draw(std::span<const float> logits, float max);
 
   SamplingParams params_;
+  std::vector<int32_t> end_ids_;
   struct Seen {
     int32_t outputs = 0;
     bool in_prompt = false;
