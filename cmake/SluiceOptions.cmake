@@ -40,3 +40,8 @@ sluice_library(sluice_pcre2 pcre2.h pcre2-8)
 target_compile_definitions(sluice_pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8)
 sluice_library(sluice_utf8proc utf8proc.h utf8proc)
 sluice_library(sluice_xxhash xxhash.h xxhash)
+
+# Coverage guidance needs every room instrumented, not only the fuzz targets themselves.
+if(SLUICE_FUZZ)
+  target_compile_options(sluice_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()

@@ -8,5 +8,5 @@ engine=build/demo/smollm2-engine
 scripts/get_smollm2.sh "$model"
 [ -e "$engine" ] || build/release/sluice optimize --model_dir "$model" --output_dir "$engine"
 echo
-echo "> What is the capital of France?"
-build/release/sluice run "$engine" --chat --prompt "What is the capital of France?" --temperature 0 --max_tokens 64
+echo "> Why is the sky blue?"
+build/release/sluice run "$engine" --chat --prompt "Why is the sky blue?" --temperature 0 --max_tokens 64
