@@ -1,6 +1,8 @@
 // The public API: a backend, a model and a service put together.
 #include "sluice/engine.h"
 
+#include <atomic>
+
 #include "cpu/cpu_device.h"
 #include "engine/open.h"
 #include "engine/service.h"
@@ -43,6 +45,7 @@ const char* finish_reason_name(FinishReason reason) {
 struct Stream::State {
   std::shared_ptr<engine::Service> service;  // kept alive by its streams
   engine::Service::Ticket ticket;
+  std::atomic<bool> finished{false};  // its last event has been read: nothing is left to cancel
 };
 
 Stream::Stream() = default;
@@ -60,14 +63,14 @@ bool Stream::next(Event& event) {
   event = Event{.id = e.token, .text = std::move(e.text), .error = std::move(e.error)};
   if (e.logprobs) event.logprobs.push_back({e.token, e.logprobs->logprob, std::move(e.logprobs->top)});
   if (e.finish) {
-    event.finished = true;
+    event.finished = state_->finished = true;
     event.reason = to_public(*e.finish);
   }
   return true;
 }
 
 void Stream::cancel() {
-  if (state_) state_->service->cancel(state_->ticket.id);
+  if (state_ && !state_->finished) state_->service->cancel(state_->ticket.id);
 }
 
 uint64_t Stream::id() const { return state_ ? state_->ticket.id : 0; }

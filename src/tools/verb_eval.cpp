@@ -102,7 +102,7 @@ Result<int> eval(const EvalOptions& o) {
   for (const Passage& p : passages) all_tokens += p.size();
 
   const auto start = std::chrono::steady_clock::now();
-  Progress progress("evaluating", all_tokens);
+  Progress progress("evaluating", all_tokens, Progress::Unit::tokens);
   Json rows = Json::array();
   Score total;
   for (size_t i = 0; i < passages.size(); ++i) {
