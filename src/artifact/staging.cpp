@@ -51,12 +51,15 @@ Status make_parents(const fs::path& path, std::vector<std::string>& made) {
 }
 
 Result<fs::path> absolute_output(const std::string& output) {
-  std::error_code error;
-  const fs::path given = fs::absolute(output, error);
-  fs::path path = error ? fs::path() : fs::weakly_canonical(given, error);
-  if (error) return io_error("{}: {}", output, error.message());
-  if (!path.has_filename()) path = path.parent_path();  // "engine/"
-  if (output.empty() || !path.has_filename())
+  fs::path path;
+  if (!output.empty()) {
+    std::error_code error;
+    const fs::path given = fs::absolute(output, error);
+    if (!error) path = fs::weakly_canonical(given, error);
+    if (error) return io_error("{}: {}", output, error.message());
+    if (!path.has_filename()) path = path.parent_path();  // "engine/"
+  }
+  if (!path.has_filename())
     return invalid_argument("\"{}\" is not the name of a directory that can be made", output);
   return path;
 }
