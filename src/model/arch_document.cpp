@@ -53,7 +53,7 @@ Json with_ancestors(const Json& document) {
                document["name"].dump());
   Json merged = with_ancestors(parent->second);
   // What a document covers is its own; everything else is inherited.
-  for (const char* own : {"model_types", "refuse"}) merged.erase(own);
+  merged.erase("model_types");
   merged["gguf"]["names"] = Json::array();
   merge(merged, document);
   return merged;

@@ -1,6 +1,7 @@
 #include "model/bind.h"
 
 #include <algorithm>
+#include <set>
 
 namespace sluice::model {
 namespace {
@@ -23,7 +24,7 @@ struct Renaming {
 Renaming find_renaming(const std::string& embed, const Checkpoint& checkpoint) {
   const std::string first = embed.substr(0, embed.find('.') + 1);
   for (const Renaming& r : {Renaming{"", ""}, Renaming{first, ""}, Renaming{first, "model.language_model."},
-                            Renaming{first, "language_model.model."}, Renaming{"", "language_model."}}) {
+                            Renaming{"", "language_model."}}) {
     if (checkpoint.find(r(embed) + ".weight") != nullptr) return r;
   }
   return {};
@@ -40,7 +41,11 @@ struct Entry {
 class Binder {
  public:
   Binder(const Spec& spec, const Json& document, const Checkpoint& checkpoint, const std::string& origin)
-      : spec_(spec), tensors_(document["tensors"]), checkpoint_(checkpoint), origin_(origin) {
+      : spec_(spec),
+        document_(document),
+        tensors_(document["tensors"]),
+        checkpoint_(checkpoint),
+        origin_(origin) {
     renaming_ = find_renaming(entry(tensors_, "embed").name, checkpoint);
   }
 
@@ -53,8 +58,10 @@ class Binder {
     if (!spec_.tied_head)
       add_linear("head", entry(tensors_, "head"), spec_.vocab, spec_.hidden, spec_.head_bias);
     for (size_t i = 0; i < spec_.layers.size(); ++i) add_layer(i, spec_.layers[i]);
-    if (!missing_.empty()) return missing();
+    if (!missing_.empty()) return named_tensors("tensors that {} asks for are missing", missing_);
     SLUICE_TRY(status_);
+    if (const auto unused = unused_tensors(); !unused.empty())
+      return named_tensors("tensors are there that {} says nothing of", unused);
     std::sort(weights_.begin(), weights_.end(),
               [](const Weight& a, const Weight& b) { return a.role < b.role; });
     return std::move(weights_);
@@ -219,12 +226,37 @@ class Binder {
     if (status_.ok()) status_ = std::move(status);
   }
 
-  Status missing() const {
+  // Tensors of layers that no weight is made of: more layers than the config says, a bias it does not have.
+  std::vector<std::string> unused_tensors() const {
+    std::set<const TensorInfo*> used;
+    for (const Weight& weight : weights_) {
+      for (const WeightPart& part : weight.parts) used.insert(part.tensor);
+    }
+    std::set<std::string> prefixes;
+    for (const auto& [role, unused] : tensors_["layer"].items()) {
+      const std::string name = entry(tensors_["layer"], role).name;
+      prefixes.insert(renaming_(name.substr(0, name.find("{i}"))));
+    }
+    const auto derived = [&](const std::string& name) {
+      const Json& endings = document_["derived_tensors"];
+      return std::any_of(endings.begin(), endings.end(),
+                         [&](const Json& ending) { return name.ends_with(ending.get<std::string>()); });
+    };
+    std::vector<std::string> out;
+    for (const TensorInfo& tensor : checkpoint_.tensors()) {
+      const bool of_layer = std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& prefix) {
+        return tensor.name.starts_with(prefix);
+      });
+      if (of_layer && !used.contains(&tensor) && !derived(tensor.name)) out.push_back(tensor.name);
+    }
+    return out;
+  }
+
+  Status named_tensors(const char* what, const std::vector<std::string>& names) const {
     std::string text;
-    for (size_t i = 0; i < std::min<size_t>(missing_.size(), 10); ++i)
-      text += (i == 0 ? "" : ", ") + missing_[i];
-    return corrupt("{}: {} tensors that {} asks for are missing: {}{}", checkpoint_.path(), missing_.size(),
-                   origin_, text, missing_.size() > 10 ? ", ..." : "");
+    for (size_t i = 0; i < std::min<size_t>(names.size(), 10); ++i) text += (i == 0 ? "" : ", ") + names[i];
+    return corrupt("{}: {} {}: {}{}", checkpoint_.path(), names.size(),
+                   fmt::format(fmt::runtime(what), origin_), text, names.size() > 10 ? ", ..." : "");
   }
 
   struct Group {
@@ -232,6 +264,7 @@ class Binder {
   };
 
   const Spec& spec_;
+  const Json& document_;
   const Json& tensors_;
   const Checkpoint& checkpoint_;
   const std::string& origin_;

@@ -51,7 +51,8 @@ Status require(const Config& config, const Json& section, const char* field, int
                                      : fmt::format("{} is out of range", value));
 }
 
-Result<ops::ActivationKind> activation_kind(const std::string& name, const Config& config) {
+Result<ops::ActivationKind> activation_kind(const std::string& name, const Config& config,
+                                            const std::string& keys) {
   static constexpr std::pair<std::string_view, ops::ActivationKind> kSpellings[] = {
       {"silu", ops::ActivationKind::silu},
       {"swish", ops::ActivationKind::silu},
@@ -68,7 +69,7 @@ Result<ops::ActivationKind> activation_kind(const std::string& name, const Confi
     if (spelling == name) return kind;
     known += (known.empty() ? "" : ", ") + std::string(spelling);
   }
-  return unsupported("{}: activation function \"{}\" is not known (known: {})", config.origin,
+  return unsupported("{}: {}: activation function \"{}\" is not known (known: {})", config.origin, keys,
                      name.substr(0, 64), known);
 }
 
@@ -82,21 +83,27 @@ Result<std::optional<RopeDescription>> rope_of_layer(const LayerDescription& lay
   if (parameters == nullptr) return std::optional(rope);
   if (!parameters->is_object())
     return invalid_argument("{}: rope_parameters: expected an object", config.origin);
-  if (const Json* of_kind = config_value(*parameters, kind)) parameters = of_kind;
-  const Json* legacy = config_value(config.values, "rope_scaling");
-  for (const char* key : {"rope_type", "factor"}) {
-    const Json* a = config_value(*parameters, key);
-    const Json* b = legacy == nullptr ? nullptr : config_value(*legacy, key);
-    if (a != nullptr && b != nullptr && *a != *b) {
-      return invalid_argument("{}: rope_parameters and rope_scaling disagree on \"{}\"; remove one",
-                              config.origin, key);
+  const auto disagree = [&](const char* key, const Json* a, const Json* b) -> Status {
+    if (a == nullptr || b == nullptr || *a == *b) return {};
+    return invalid_argument(
+        "{}: rope_parameters and the older rope keys disagree on \"{}\" ({} and {}); remove one",
+        config.origin, key, dump_json(*a), dump_json(*b));
+  };
+  const bool for_all = config_value(*parameters, kind) == nullptr;
+  if (!for_all) parameters = config_value(*parameters, kind);
+  if (const Json* older = config_value(config.values, "rope_scaling")) {
+    for (const char* key : {"rope_type", "factor"}) {
+      const Json* b = config_value(*older, key);
+      if (b == nullptr && std::string_view(key) == "rope_type") b = config_value(*older, "type");
+      SLUICE_TRY(disagree(key, config_value(*parameters, key), b));
     }
   }
   for (const auto& [key, field] :
        {std::pair{"rope_theta", &rope.theta}, std::pair{"partial_rotary_factor", &rope.partial}}) {
-    if (const Json* v = config_value(*parameters, key)) {
-      SLUICE_TRY(from_json(*v, config.origin + ": rope_parameters." + key, *field));
-    }
+    const Json* v = config_value(*parameters, key);
+    if (v == nullptr) continue;
+    if (for_all) SLUICE_TRY(disagree(key, v, config_value(config.values, key)));
+    SLUICE_TRY(from_json(*v, config.origin + ": rope_parameters." + key, *field));
   }
   rope.scaling = *parameters;
   return std::optional(rope);
@@ -130,9 +137,14 @@ class Builder {
                                        std::pair{"layers", model_.layers}}) {
       SLUICE_TRY(require(config_, section, field, value));
     }
-    if (model_.layers > 4096)
-      return invalid_argument("{}: {} layers are more than 4096", config_.origin, model_.layers);
-    if (model_.max_positions < 0) return invalid_argument("{}: a negative context length", config_.origin);
+    if (model_.layers > 4096) {
+      return invalid_argument("{}: {}: {} layers are more than 4096", config_.origin,
+                              keys_behind(section, "layers"), model_.layers);
+    }
+    if (model_.max_positions < 0) {
+      return invalid_argument("{}: {}: {} is out of range", config_.origin,
+                              keys_behind(section, "max_positions"), model_.max_positions);
+    }
 
     spec_.arch = document["name"].get<std::string>();
     spec_.vocab = model_.vocab;
@@ -145,8 +157,10 @@ class Builder {
     if (model_.final_norm) spec_.final_norm = norm();
     spec_.tied_head = model_.tied_head;
     spec_.head_bias = model_.head_bias;
-    if (model_.logit_divisor == 0)
-      return invalid_argument("{}: logits cannot be divided by 0", config_.origin);
+    if (model_.logit_divisor == 0) {
+      return invalid_argument("{}: {}: logits cannot be divided by 0", config_.origin,
+                              keys_behind(section, "logit_divisor"));
+    }
     spec_.logit_scale = static_cast<float>(model_.logit_scale / model_.logit_divisor);
     spec_.logit_softcap = static_cast<float>(model_.logit_softcap);
 
@@ -194,9 +208,10 @@ class Builder {
     layer.residual_multiplier = static_cast<float>(d.residual_multiplier);
     SLUICE_ASSIGN(layer.attention, build_attention(d, section, kind, i));
     if (d.ff == FeedForward::mlp) {
-      const int64_t width = d.mlp->width == 0 ? 4 * spec_.hidden : d.mlp->width;
+      const int64_t width = d.mlp->width == 0 ? d.mlp->hidden_multiple * spec_.hidden : d.mlp->width;
       SLUICE_TRY(require(config_, section, "mlp.width", width));
-      SLUICE_ASSIGN(const auto activation, activation_kind(d.mlp->activation, config_));
+      SLUICE_ASSIGN(const auto activation,
+                    activation_kind(d.mlp->activation, config_, keys_behind(section, "mlp.activation")));
       layer.mlp = Mlp{width, activation, d.mlp->gated, d.mlp->up_bias, d.mlp->down_bias};
     } else if (d.ff == FeedForward::moe) {
       SLUICE_ASSIGN(layer.moe, build_moe(*d.moe, section));
@@ -210,27 +225,34 @@ class Builder {
     SLUICE_TRY(require(config_, section, "attention.heads", d.heads));
     SLUICE_TRY(require(config_, section, "attention.kv_heads", d.kv_heads));
     if (d.heads % d.kv_heads != 0) {
-      return invalid_argument("{}: {} attention heads cannot share {} key-value heads evenly", config_.origin,
-                              d.heads, d.kv_heads);
+      return invalid_argument("{}: {}: {} attention heads cannot share {} key-value heads evenly",
+                              config_.origin, keys_behind(section, "attention.kv_heads"), d.heads,
+                              d.kv_heads);
     }
     int64_t head_dim = d.head_dim;
     if (head_dim == 0) {
       if (spec_.hidden % d.heads != 0) {
-        return invalid_argument("{}: hidden size {} is not a multiple of {} heads; give head_dim",
-                                config_.origin, spec_.hidden, d.heads);
+        return invalid_argument("{}: {}: hidden size {} is not a multiple of {} heads; give head_dim",
+                                config_.origin, keys_behind(section, "attention.heads"), spec_.hidden,
+                                d.heads);
       }
       head_dim = spec_.hidden / d.heads;
     }
-    if (head_dim < 0 || head_dim > 65536 || d.window < 0) {
-      return invalid_argument("{}: head_dim {} or sliding_window {} is out of range", config_.origin,
-                              head_dim, d.window);
+    if (head_dim < 0 || head_dim > 65536)
+      return invalid_argument("{}: head_dim: {} is out of range", config_.origin, head_dim);
+    if (d.window < 0) {
+      return invalid_argument("{}: {}: {} is out of range", config_.origin,
+                              keys_behind(section, "attention.window"), d.window);
     }
     Attention a;
     a.heads = d.heads;
     a.kv_heads = d.kv_heads;
     a.d_qk = a.d_v = head_dim;
     const double scale_dim = d.scale_dim == 0 ? static_cast<double>(head_dim) : d.scale_dim;
-    if (scale_dim <= 0) return invalid_argument("{}: the attention scale must be positive", config_.origin);
+    if (scale_dim <= 0) {
+      return invalid_argument("{}: {}: {} is out of range", config_.origin,
+                              keys_behind(section, "attention.scale_dim"), scale_dim);
+    }
     a.scale = static_cast<float>((d.scale != 0 ? d.scale : 1 / std::sqrt(scale_dim)) /
                                  (d.scale_by_layer ? static_cast<double>(i + 1) : 1.0));
     a.softcap = static_cast<float>(d.softcap);
@@ -275,9 +297,12 @@ class Builder {
          {std::pair{"moe.experts", d.experts}, std::pair{"moe.k", d.k}, std::pair{"moe.width", d.width}}) {
       SLUICE_TRY(require(config_, section, field, value));
     }
-    if (d.k > d.experts)
-      return invalid_argument("{}: {} experts a token of {} experts", config_.origin, d.k, d.experts);
-    SLUICE_ASSIGN(const auto activation, activation_kind(d.activation, config_));
+    if (d.k > d.experts) {
+      return invalid_argument("{}: {}: {} experts a token of {} experts", config_.origin,
+                              keys_behind(section, "moe.k"), d.k, d.experts);
+    }
+    SLUICE_ASSIGN(const auto activation,
+                  activation_kind(d.activation, config_, keys_behind(section, "moe.activation")));
     return Moe{d.experts,     d.k,           d.width,
                activation,    d.gated,       d.score,
                d.score_first, d.renormalise, static_cast<float>(d.scale)};

@@ -1,5 +1,6 @@
 #include "model/config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 #include <utility>
@@ -56,6 +57,14 @@ Result<Json> config_from_gguf(const Checkpoint& checkpoint, const std::string& a
     auto value = metadata_value(metadata, key);
     if (!value.ok()) return value.status().with_context(checkpoint.path());
     set_path(config, target.get<std::string>(), *std::move(value));
+  }
+  // Whether there are biases, and some norms, is told by the tensors alone: "$blk.attn_q.bias" is true if the
+  // first layer has one.
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    constexpr std::string_view kFirst = "blk.0.";
+    if (tensor.name.starts_with(kFirst) && std::count(tensor.name.begin(), tensor.name.end(), '.') == 3) {
+      set_path(config["blk"], std::string_view(tensor.name).substr(kFirst.size()), true);
+    }
   }
   if (const TensorInfo* embed = checkpoint.find("token_embd.weight");
       embed != nullptr && embed->shape.size() == 2) {

@@ -73,13 +73,14 @@ struct RopeDescription {
 };
 
 struct MlpDescription {
-  int64_t width = 0;       // 0: 4 * hidden
-  std::string activation;  // as configs spell it
+  int64_t width = 0;            // 0: hidden_multiple * hidden
+  int64_t hidden_multiple = 0;  // 0: the config must give a width
+  std::string activation;       // as configs spell it
   bool gated = true, up_bias = false, down_bias = false;
   template <typename Self, typename V>
   static void fields(Self& s, V&& v) {
-    v("width", s.width), v("activation", s.activation), v("gated", s.gated), v("up_bias", s.up_bias);
-    v("down_bias", s.down_bias);
+    v("width", s.width), v("hidden_multiple", s.hidden_multiple), v("activation", s.activation);
+    v("gated", s.gated), v("up_bias", s.up_bias), v("down_bias", s.down_bias);
   }
 };
 

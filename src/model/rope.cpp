@@ -1,5 +1,6 @@
 #include "model/rope.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -28,15 +29,17 @@ class Scaling {
     return has(key) ? positive(key) : fallback;
   }
 
-  Result<std::vector<float>> factors(const char* key, size_t count) const {
+  Result<std::vector<float>> factors(const char* key) const {
     if (!has(key)) return invalid_argument("{}: rope scaling of type {} needs \"{}\"", origin_, type(), key);
     std::vector<float> out;
     SLUICE_TRY(from_json(json_[key], origin_ + ": rope scaling " + key, out));
-    if (out.size() != count) {
-      return invalid_argument("{}: rope scaling \"{}\" has {} entries, half the rotated dimensions are {}",
-                              origin_, key, out.size(), count);
-    }
     return out;
+  }
+
+  Status check_count(const char* key, size_t have, size_t want) const {
+    if (have == want) return {};
+    return invalid_argument("{}: rope scaling \"{}\" has {} entries, half the rotated dimensions are {}",
+                            origin_, key, have, want);
   }
 
   bool flag(const char* key, bool fallback) const {
@@ -45,9 +48,9 @@ class Scaling {
 
   std::string type() const {
     for (const char* key : {"rope_type", "type"}) {
-      if (has(key) && json_[key].is_string()) return json_[key].get<std::string>();
+      if (has(key)) return json_[key].is_string() ? json_[key].get<std::string>() : dump_json(json_[key]);
     }
-    return json_.is_object() && has("factor") ? "linear" : "default";
+    return has("factor") ? "linear" : "default";
   }
 
  private:
@@ -77,6 +80,7 @@ Result<double> original_positions(const RopeRequest& r, const Scaling& s) {
 // YaRN: frequencies below beta_slow turns over the original context are interpolated, above beta_fast kept, a
 // linear ramp between.
 Status yarn(const RopeRequest& r, const Scaling& s, Rope& rope) {
+  if (r.theta <= 1) return invalid_argument("rope_theta: {} is too small for yarn", r.theta);
   SLUICE_ASSIGN(const double original, original_positions(r, s));
   SLUICE_ASSIGN(const double factor,
                 s.positive_or("factor", static_cast<double>(r.max_positions) / std::max(1.0, original)));
@@ -131,9 +135,11 @@ Status longrope(const RopeRequest& r, const Scaling& s, const std::string& origi
   const size_t count = static_cast<size_t>(r.dims / 2);
   std::vector<float> short_factors = r.short_factors, long_factors = r.long_factors;
   if (short_factors.empty()) {
-    SLUICE_ASSIGN(short_factors, s.factors("short_factor", count));
-    SLUICE_ASSIGN(long_factors, s.factors("long_factor", count));
+    SLUICE_ASSIGN(short_factors, s.factors("short_factor"));
+    SLUICE_ASSIGN(long_factors, s.factors("long_factor"));
   }
+  SLUICE_TRY(s.check_count("short_factor", short_factors.size(), count));
+  SLUICE_TRY(s.check_count("long_factor", long_factors.size(), count));
   SLUICE_ASSIGN(const double original, s.positive("original_max_position_embeddings"));
   SLUICE_ASSIGN(const double factor,
                 s.positive_or("factor", static_cast<double>(r.max_positions) / original));
@@ -156,11 +162,16 @@ Status longrope(const RopeRequest& r, const Scaling& s, const std::string& origi
 
 Result<Rope> make_rope(const RopeRequest& r, const std::string& origin) {
   if (r.dims <= 0 || r.dims % 2 != 0 || r.dims > r.head_dim) {
-    return invalid_argument("{}: {} rotated dimensions of a head of {}; expected an even number up to it",
-                            origin, r.dims, r.head_dim);
+    return invalid_argument(
+        "{}: head_dim, partial_rotary_factor: {} rotated dimensions of a head of {}; expected an even number "
+        "up to it",
+        origin, r.dims, r.head_dim);
   }
   if (!(r.theta > 0) || !std::isfinite(r.theta))
     return invalid_argument("{}: rope_theta must be positive", origin);
+  if (!r.scaling.is_null() && !r.scaling.is_object())
+    return invalid_argument("{}: rope_scaling: expected an object, got {}", origin,
+                            dump_json(r.scaling).substr(0, 64));
   Rope rope;
   rope.style = r.style;
   rope.dims = r.dims;
@@ -196,6 +207,12 @@ Result<Rope> make_rope(const RopeRequest& r, const std::string& origin) {
       if (!(r.divisors[i] > 0)) return invalid_argument("{}: rope_freqs[{}] is not positive", origin, i);
       rope.frequencies[i] /= r.divisors[i];
     }
+  }
+  const auto finite = [](float v) { return std::isfinite(v); };
+  if (!finite(rope.attention_factor) ||
+      !std::all_of(rope.frequencies.begin(), rope.frequencies.end(), finite) ||
+      !std::all_of(rope.long_frequencies.begin(), rope.long_frequencies.end(), finite)) {
+    return invalid_argument("{}: rope_theta and rope_scaling give frequencies that are not finite", origin);
   }
   return rope;
 }

@@ -16,6 +16,7 @@ class Validator {
               s.logit_softcap >= 0,
           "scales must be finite and softcaps not negative");
     check(s.learned_positions >= 0, "learned positions must not be negative");
+    norm(s.final_norm);
     for (const Rope& rope : s.ropes) {
       check(rope.dims > 0 && rope.dims % 2 == 0 &&
                 static_cast<int64_t>(rope.frequencies.size()) == rope.dims / 2,
@@ -35,7 +36,12 @@ class Validator {
     if (!ok) problems_.push_back(where_ + what);
   }
 
+  void norm(const std::optional<Norm>& n) {
+    if (n) check(n->eps >= 0 && std::isfinite(n->eps), "a norm's epsilon must not be negative");
+  }
+
   void layer(const Spec& s, const Layer& l) {
+    for (const auto* n : {&l.pre_mixer, &l.post_mixer, &l.pre_ff, &l.post_ff}) norm(*n);
     check(std::isfinite(l.residual_multiplier), "the residual multiplier must be finite");
     check(!(l.mlp && l.moe), "one feed-forward block");
     if (l.attention) {
