@@ -5,13 +5,14 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <limits>
 #include <map>
 
 #include "base/check.h"
 #include "base/file.h"
 #include "text/detokenizer.h"
 #include "text/gguf_pre_tokenizers.h"
-#include "text/pattern.h"
+#include "text/vocab.h"
 
 namespace sluice::text {
 namespace {
@@ -181,6 +182,83 @@ INSTANTIATE_TEST_SUITE_P(LlamaCpp, GgufVectors,
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+GgufVocab tiny_llama() {
+  GgufVocab v;
+  v.model = "llama";
+  v.tokens = {"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "b", "ab"};
+  v.scores = {0, 0, 0, -1, -2, -3, -1};
+  v.token_types = {2, 3, 3, 1, 1, 1, 1};
+  return v;
+}
+
+GgufVocab tiny_gpt2() {
+  GgufVocab v;
+  v.model = "gpt2";
+  v.pre = "gpt-2";
+  v.tokens = {"a", "b", "ab", "<|im_end|>"};
+  v.token_types = {1, 1, 1, 3};
+  v.merges = {"a b"};
+  return v;
+}
+
+TEST(GgufVocab, SpecialTokensAndDefaults) {
+  auto llama = make_gguf_tokenizer(tiny_llama());
+  ASSERT_TRUE(llama.ok()) << llama.status().message();
+  EXPECT_THAT(*llama->encode("ab"), ElementsAre(1, 3, 6));  // BOS and a space in front are llama's habit
+  EXPECT_THAT(*llama->encode("<s>ab", {.parse_special = true}), ElementsAre(1, 1, 3, 6));
+  EXPECT_THAT(*llama->encode("c", {.add_special = false}), ElementsAre(3, 0));
+  EXPECT_EQ(llama->eos_id(), 2);
+
+  GgufVocab v = tiny_gpt2();
+  v.eos_id = 0;
+  auto gpt2 = make_gguf_tokenizer(v);
+  ASSERT_TRUE(gpt2.ok()) << gpt2.status().message();
+  EXPECT_THAT(*gpt2->encode("abab"), ElementsAre(2, 2));
+  EXPECT_THAT(gpt2->end_ids(),
+              ElementsAre(0, 3));  // <|im_end|> ends a turn although the file does not say so
+}
+
+TEST(GgufVocab, RefusesByField) {
+  const auto refuses = [](GgufVocab v, const char* message) {
+    const auto made = make_gguf_tokenizer(v);
+    ASSERT_FALSE(made.ok()) << message;
+    EXPECT_THAT(made.status().message(), HasSubstr(message));
+  };
+  const auto llama = [&](auto change, const char* message) {
+    GgufVocab v = tiny_llama();
+    change(v);
+    refuses(v, message);
+  };
+  const auto gpt2 = [&](auto change, const char* message) {
+    GgufVocab v = tiny_gpt2();
+    change(v);
+    refuses(v, message);
+  };
+  llama([](auto& v) { v.model = "none"; }, "no tokenizer");
+  llama([](auto& v) { v.model = "rwkv"; }, "\"rwkv\" is not known");
+  llama([](auto& v) { v.tokens.clear(); }, "tokens is empty");
+  llama([](auto& v) { v.scores.pop_back(); }, "scores has 6 entries");
+  llama([](auto& v) { v.token_types.push_back(1); }, "token_type has 8 entries");
+  llama([](auto& v) { v.scores[4] = std::numeric_limits<float>::quiet_NaN(); }, "scores[4] is not finite");
+  llama([](auto& v) { v.tokens[5] = "a"; }, "token \"a\" has ids 4 and 5");
+  llama([](auto& v) { v.eos_id = 7; }, "eos_token_id is 7");
+  llama([](auto& v) { v.bos_id = 0xFFFFFFFF; }, "bos_token_id is 4294967295");
+  gpt2([](auto& v) { v.pre = "klingon"; }, "\"klingon\" is not known");
+  gpt2([](auto& v) { v.merges.clear(); }, "merges is missing");
+  gpt2([](auto& v) { v.merges = {"a c"}; }, "\"c\", which the vocabulary lacks");
+  gpt2([](auto& v) { v.merges = {"b a"}; }, "\"ba\", which the vocabulary lacks");
+  gpt2([](auto& v) { v.merges = {"ab"}; }, "not two tokens");
+  gpt2([](auto& v) { v.add_bos = true; }, "bos_token_id is missing");
+  const std::string huge(Vocab::kMaxTokenBytes + 1, 'x');
+  gpt2([&](auto& v) { v.tokens[0] = huge; }, "the limit is");
+  GgufVocab t5 = tiny_llama();
+  t5.model = "t5";
+  for (const std::string_view map : {std::string_view("\x01"), std::string_view("\xFF\xFF\xFF\xFF")}) {
+    t5.precompiled_charsmap = map;
+    refuses(t5, "precompiled_charsmap");
+  }
+}
 
 }  // namespace
 }  // namespace sluice::text

@@ -2,7 +2,9 @@
 
 #include <pcre2.h>
 
+#include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "text/oniguruma.h"
 #include "text/utf8.h"
@@ -10,9 +12,12 @@
 namespace sluice::text {
 namespace {
 
-// Steps of backtracking for one match. Real patterns need a few dozen.
-constexpr uint32_t kMatchLimit = 100'000;
-constexpr size_t kJitStackBytes = size_t{1} << 20;
+// Steps of backtracking for one match: a few for each byte, since \s*[\r\n]+ has to give a long run of spaces
+// back.
+constexpr uint64_t kStepsBase = 100'000;
+constexpr uint64_t kStepsPerByte = 8;
+// Address space for what a match has to remember: about 50 bytes for each repeat of a group. Used as needed.
+constexpr size_t kJitStackBytes = size_t{64} << 20;
 // One call looks for a match that starts in this many bytes, so that the clock is read in between.
 constexpr size_t kWindow = 256;
 // Wall time after which a subject is given up: far above what a pattern that is linear in its subject takes
@@ -26,7 +31,6 @@ struct Scratch {
       : match_data(pcre2_match_data_create(1, nullptr)),
         context(pcre2_match_context_create(nullptr)),
         stack(pcre2_jit_stack_create(32 * 1024, kJitStackBytes, nullptr)) {
-    pcre2_set_match_limit(context, kMatchLimit);
     pcre2_jit_stack_assign(context, nullptr, stack);
   }
   ~Scratch() {
@@ -83,14 +87,20 @@ Status Regex::failure(int error) const {
 
 Status Regex::find_all(std::string_view subject, std::vector<TextRange>& out) const {
   static thread_local Scratch scratch;
-  const auto deadline = std::chrono::steady_clock::now() + kTimeBase + subject.size() * kTimePerByte;
+  std::optional<std::chrono::steady_clock::time_point>
+      deadline;  // set once the search turns out not to be short
   const PCRE2_SIZE* span = pcre2_get_ovector_pointer(scratch.match_data);
+  const uint64_t steps = kStepsBase + kStepsPerByte * subject.size();
+  pcre2_set_match_limit(scratch.context, static_cast<uint32_t>(std::min<uint64_t>(steps, UINT32_MAX)));
   size_t from = 0;
   size_t last_end = PCRE2_UNSET;
   size_t calls = 0;
   while (from <= subject.size()) {
-    if (++calls % 16 == 0 && std::chrono::steady_clock::now() > deadline)
-      return failure(PCRE2_ERROR_MATCHLIMIT);
+    if (++calls % 16 == 0) {
+      const auto now = std::chrono::steady_clock::now();
+      if (!deadline) deadline = now + kTimeBase + subject.size() * kTimePerByte;
+      if (now > *deadline) return failure(PCRE2_ERROR_MATCHLIMIT);
+    }
     const size_t limit = from + kWindow;
     pcre2_set_offset_limit(scratch.context, limit < subject.size() ? limit : PCRE2_UNSET);
     const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(),

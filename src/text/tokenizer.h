@@ -4,7 +4,7 @@
 //   encode: text -> added tokens cut out -> normalizer -> pre-tokenizer -> model -> post-processor -> ids
 //   decode: ids -> pieces -> decoder -> text
 //
-// The stages follow Hugging Face `tokenizers` 0.22 component by component; GGUF and SentencePiece
+// The stages follow Hugging Face `tokenizers` 0.23 component by component; GGUF and SentencePiece
 // vocabularies are expressed with the same parts (tokenizer_json.h, gguf_vocab.h, sentencepiece_model.h).
 #pragma once
 

@@ -146,8 +146,9 @@ class Builder {
     const size_t limit = static_cast<size_t>(vocab.size()) + added_.size() + kMaxGap;
     for (const AddedToken& token : added_) {
       if (static_cast<size_t>(token.id) >= limit) {
-        return corrupt("added token \"{}\" has id {}, far beyond the vocabulary of {} tokens", token.content,
-                       token.id, vocab.size());
+        return corrupt(
+            "tokenizer.json: added_tokens: \"{}\" has id {}, far beyond the vocabulary of {} tokens",
+            token.content, token.id, vocab.size());
       }
       const bool same =
           vocab.contains(token.id) && vocab.is_defined(token.id) && vocab.token(token.id) == token.content;
