@@ -115,7 +115,8 @@ Status from_json(const Json& json, const std::string& path, T& out) {
     });
     SLUICE_TRY(status);
     if (known == json.size()) return {};
-    for (const auto& [key, unused] : json.items()) {
+    for (const auto& member : json.items()) {
+      const std::string& key = member.key();
       bool found = false;
       T::fields(out, [&](std::string_view name, auto&) { found |= name == key; });
       if (!found) return invalid_argument("{}: unknown field \"{}\"", path, key);
