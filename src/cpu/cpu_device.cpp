@@ -2,6 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <new>
 
@@ -45,6 +48,10 @@ class CpuDevice final : public device::Device {
     void* data = nullptr;
     if (size && *size >= kHugePage) {
       data = map_huge(*size);
+      if (data != nullptr && !populate(static_cast<std::byte*>(data), *size)) {
+        munmap(data, *size);
+        data = nullptr;
+      }
     } else if (size) {
       data = ::operator new(*size, kSmallAlignment, std::nothrow);
       if (data != nullptr) std::memset(data, 0, *size);
@@ -73,6 +80,19 @@ class CpuDevice final : public device::Device {
     const auto room = checked_add<size_t>(bytes, 2 * kHugePage);
     if (!room) return std::nullopt;
     return bytes >= kHugePage ? round_up<size_t>(bytes, 4096) : round_up<size_t>(bytes, 64);
+  }
+
+  /// Brings mapped memory in now: what was planned is what the process has, and no step waits for it. False
+  /// when there is too little. Kernels before Linux 5.14 bring it in as it is touched.
+  bool populate(std::byte* begin, size_t bytes) {
+    constexpr size_t kPiece = 16 * kHugePage;
+    std::atomic<bool> enough{true};
+    pool_.parallel_for(static_cast<int64_t>(ceil_div(bytes, kPiece)), 1, [&](int64_t piece, int64_t, int) {
+      const size_t at = static_cast<size_t>(piece) * kPiece;
+      if (madvise(begin + at, std::min(kPiece, bytes - at), MADV_POPULATE_WRITE) != 0 && errno == ENOMEM)
+        enough = false;
+    });
+    return enough;
   }
 
   device::DeviceInfo info_;
