@@ -217,14 +217,19 @@ void print_text_report(const Report& r) {
   if (r.same_kernels) print_raw("batch invariance costs nothing: it chooses the same kernels\n");
 }
 
+/// The model planned with batch invariance the other way round.
+Result<std::unique_ptr<engine::LoadedModel>> plan_other(const BenchOptions& o, model::Recipe recipe) {
+  recipe.batch_invariant = !recipe.batch_invariant;
+  SLUICE_ASSIGN(ops::Backend backend, o.backend.make());
+  return engine::LoadedModel::plan_only(o.model, std::move(recipe), std::move(backend), {});
+}
+
 Result<int> bench_model(const BenchOptions& o) {
   SLUICE_ASSIGN(model::Recipe recipe, o.recipe.recipe());
-  SLUICE_TRY(fit_recipe(recipe, prefills(o), decodes(o)));
+  SLUICE_ASSIGN(const auto other_plan, plan_other(o, recipe));
+  SLUICE_TRY(fit_recipe(recipe, other_plan->spec().max_positions, prefills(o), decodes(o)));
   model::Recipe other_recipe = recipe;
   other_recipe.batch_invariant = !recipe.batch_invariant;
-  SLUICE_ASSIGN(ops::Backend backend, o.backend.make());
-  SLUICE_ASSIGN(const auto other_plan,
-                engine::LoadedModel::plan_only(o.model, other_recipe, std::move(backend), {}));
 
   SLUICE_ASSIGN(Bench bench, Bench::load(o, recipe));
   SLUICE_TRY(bench.round(true));

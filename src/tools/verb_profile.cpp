@@ -165,7 +165,9 @@ std::string text_of(const Profile& p) {
 
 Result<std::unique_ptr<engine::Core>> load(const ProfileOptions& o) {
   SLUICE_ASSIGN(model::Recipe recipe, o.recipe.recipe());
-  SLUICE_TRY(fit_recipe(recipe, {{o.prefill}}, {{o.decode}}));
+  SLUICE_ASSIGN(ops::Backend planning, o.backend.make());
+  SLUICE_ASSIGN(const auto plan, engine::LoadedModel::plan_only(o.model, recipe, std::move(planning), {}));
+  SLUICE_TRY(fit_recipe(recipe, plan->spec().max_positions, {{o.prefill}}, {{o.decode}}));
   SLUICE_ASSIGN(ops::Backend backend, o.backend.make());
   const int threads = backend.device->info().parallelism;
   SLUICE_ASSIGN(auto model, engine::LoadedModel::load(o.model, std::move(recipe), std::move(backend),

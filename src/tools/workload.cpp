@@ -34,7 +34,7 @@ Status fit(int64_t& size, const char* option, int64_t needed, int64_t chosen) {
 
 }  // namespace
 
-Status fit_recipe(model::Recipe& recipe, std::span<const PrefillLoad> prefills,
+Status fit_recipe(model::Recipe& recipe, int64_t max_positions, std::span<const PrefillLoad> prefills,
                   std::span<const DecodeLoad> decodes) {
   int64_t sequences = 1;
   for (const DecodeLoad& d : decodes) sequences = std::max(sequences, d.sequences);
@@ -46,7 +46,15 @@ Status fit_recipe(model::Recipe& recipe, std::span<const PrefillLoad> prefills,
   for (const DecodeLoad& d : decodes) {
     const int64_t longest = longest_sequence(d, recipe.max_batch_tokens);
     length = std::max(length, longest);
-    kv_tokens = std::max(kv_tokens, d.sequences * round_up(longest, recipe.page_tokens));
+    // A sequence is let in only while those that run have a page to go on with.
+    const int64_t held = round_up(longest, recipe.page_tokens) + recipe.page_tokens;
+    kv_tokens = std::max(kv_tokens, d.sequences * held);
+  }
+  if (max_positions > 0 && length > max_positions) {
+    return invalid_argument(
+        "-p, -n, -b and --context make sequences of {} tokens, the model was made for {}; choose smaller "
+        "ones",
+        length, max_positions);
   }
   kv_tokens = std::max(kv_tokens, length);
   SLUICE_TRY(fit(recipe.max_seq_len, "--max_seq_len", length, length));

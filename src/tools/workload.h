@@ -50,8 +50,8 @@ struct DecodeLoad {
 };
 
 /// Chooses the sizes that `recipe` leaves open so that the loads run without preemption; refuses sizes that
-/// are too small for them.
-Status fit_recipe(model::Recipe& recipe, std::span<const PrefillLoad> prefills,
+/// are too small for them, and loads longer than the `max_positions` that the model was made for.
+Status fit_recipe(model::Recipe& recipe, int64_t max_positions, std::span<const PrefillLoad> prefills,
                   std::span<const DecodeLoad> decodes);
 
 /// Runs loads. Each run has fresh random tokens: none is answered from the prefix cache.
