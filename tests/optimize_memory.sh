@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows that optimize's memory does not grow with the model: makes a checkpoint of about 1.5 GB, whose largest tensor
 # is 134 MB, and prints the peak resident memory of building engines from it. Needs 5 GB of disk; run by hand:
-# tests/optimize_memory.sh [DIRECTORY]
+# [SLUICE=build/release/sluice] tests/optimize_memory.sh [DIRECTORY]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d "${1:-${TMPDIR:-/tmp}}/optimize_memory.XXXXXX")
@@ -48,7 +48,7 @@ json.dump({"weight_map": weights}, open(f"{root}/model.safetensors.index.json", 
 PY
 du -sh "$work/checkpoint"
 for precision in auto fp32 q8_0 q4_0; do
-  build/release/sluice optimize --model_dir "$work/checkpoint" --output_dir "$work/engine" --precision $precision \
+  "${SLUICE:-build/release/sluice}" optimize --model_dir "$work/checkpoint" --output_dir "$work/engine" --precision $precision \
     --log_level off --json |
     python3 -c "import json, sys; s = json.load(sys.stdin)
 print('$precision: %.0f MB of weights, peak memory %.0f MB, %.1f s' % (s['weight_bytes'] / 1e6, s['peak_rss_bytes'] / 1e6, s['seconds']))"

@@ -22,7 +22,7 @@ Progress::Progress(std::string what, uint64_t total, Unit unit)
       unit_(unit),
       enabled_(log_level() <= LogLevel::info),
       terminal_(::isatty(STDERR_FILENO) == 1) {
-  if (!terminal_) printed_ = start_;  // short work prints no lines at all
+  if (!terminal_) printed_ = start_;  // short work prints nothing
 }
 
 Progress::~Progress() {
@@ -31,7 +31,8 @@ Progress::~Progress() {
 
 void Progress::update(uint64_t done) {
   const auto now = Clock::now();
-  if (!enabled_ || (done < total_ && now - printed_ < (terminal_ ? kRedraw : kLine))) return;
+  const bool last = terminal_ && done >= total_;  // a bar is drawn to its end, lines are for those who wait
+  if (!enabled_ || (!last && now - printed_ < (terminal_ ? kRedraw : kLine))) return;
   printed_ = now;
   if (!terminal_) {
     log_info("{}", text(done));

@@ -2,14 +2,12 @@
 #include <sys/resource.h>
 
 #include <chrono>
-#include <cstring>
 #include <set>
 
 #include "artifact/source.h"
 #include "artifact/text_assets.h"
 #include "artifact/tuning.h"
 #include "artifact/writer.h"
-#include "base/check.h"
 #include "base/log.h"
 #include "cpu/features.h"
 #include "program/pack.h"
@@ -84,6 +82,7 @@ Result<Plan> plan(const OptimizeOptions& options) {
   manifest.recipe = std::move(recipe);
   manifest.types = std::move(types);
   for (const program::WeightInfo& w : program.weights) {
+    if (w.constant) continue;  // worked out anew at each load
     manifest.tensors.push_back(
         {w.name, w.dtype, std::string(w.layout->name), w.n, w.k, w.copies, w.offset, w.bytes});
   }
@@ -108,26 +107,19 @@ Status write_weights(const Plan& plan, artifact::EngineWriter& writer) {
   const int threads = plan.backend.device->info().parallelism;
   Progress progress("packing weights", program.weight_bytes);
   std::vector<std::byte> buffer;
-  for (size_t i = 0; i < program.weights.size(); ++i) {
-    const program::WeightInfo& weight = program.weights[i];
+  for (const program::WeightInfo& weight : program.weights) {
+    if (weight.constant) continue;  // its place stays zero
     SLUICE_TRY(writer.pad_to(weight.offset));
     const uint64_t bytes = weight.bytes / static_cast<uint64_t>(weight.copies);
     for (int64_t copy = 0; copy < weight.copies; ++copy) {
       SLUICE_TRY(check_interrupted());
       buffer.assign(bytes, std::byte{0});
-      if (weight.constant) {
-        SLUICE_CHECK(program.constants[i].size() * sizeof(float) == bytes, "{}", weight.name);
-        std::memcpy(buffer.data(), program.constants[i].data(), bytes);
-      } else {
-        SLUICE_TRY(program::pack_weight(plan.model, weight, copy, buffer, threads));
-      }
+      SLUICE_TRY(program::pack_weight(plan.model, weight, copy, buffer, threads));
       SLUICE_TRY(writer.append(buffer));
       progress.update(weight.offset + static_cast<uint64_t>(copy + 1) * bytes);
     }
   }
-  SLUICE_TRY(writer.pad_to(program.weight_bytes));
-  progress.update(program.weight_bytes);
-  return {};
+  return writer.pad_to(program.weight_bytes);
 }
 
 struct Summary {
@@ -172,7 +164,7 @@ void print_summary(const Plan& plan, const Summary& summary, bool json) {
                 {"layers", plan.model.spec.layers.size()},
                 {"weight_bytes", plan.program.weight_bytes},
                 {"bytes_by_type", std::move(by_type)},
-                {"tensors", plan.program.weights.size()},
+                {"tensors", plan.manifest.tensors.size()},
                 {"blocks", summary.blocks},
                 {"seconds", summary.seconds},
                 {"peak_rss_bytes", peak_rss_bytes()},
@@ -182,16 +174,16 @@ void print_summary(const Plan& plan, const Summary& summary, bool json) {
   std::string sizes;
   for (const auto& [type, bytes] : types)
     sizes += fmt::format("{}{} {}", sizes.empty() ? "" : ", ", format_bytes(bytes), type);
-  print_raw(fmt::format("{}: {}, {} layers, {} of weights ({}) in {} blocks, {:.1f} s\n", summary.output,
-                        plan.model.spec.arch, plan.model.spec.layers.size(),
+  print_raw(fmt::format("{}: {}, {} layers, {} of weights ({}) in {} block file(s), {:.1f} s\n",
+                        summary.output, plan.model.spec.arch, plan.model.spec.layers.size(),
                         format_bytes(plan.program.weight_bytes), sizes, summary.blocks, summary.seconds));
 }
 
 Result<int> optimize(const OptimizeOptions& options) {
   note_interrupts();
   SLUICE_ASSIGN(Plan plan, tools::plan(options));
-  for (const std::string& note : plan.notes) log_info("note: {}", note);
   SLUICE_ASSIGN(const Summary summary, build(plan, options.output_dir));
+  for (const std::string& note : plan.notes) log_info("note: {}", note);
   print_summary(plan, summary, options.output.json);
   return kDone;
 }
