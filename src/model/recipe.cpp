@@ -80,7 +80,9 @@ Result<std::pair<int64_t, int64_t>> layer_range(const std::string& text, const s
 
 Status rules_of(const Json& document, const std::string& origin, int64_t first, int64_t last,
                 std::vector<PrecisionRule>& out) {
-  for (const auto& [section, value] : document.items()) {
+  for (const auto& entry : document.items()) {
+    const std::string& section = entry.key();
+    const Json& value = entry.value();
     const std::string where = origin + ": " + section;
     if (section == "normalization") {
       const auto dtype = value.is_string() ? dtype_from_name(value.get<std::string>()) : std::nullopt;
@@ -113,12 +115,13 @@ Status rules_of(const Json& document, const std::string& origin, int64_t first, 
           where);
     }
     if (!value.is_object()) return invalid_argument("{}: expected an object or the name of a type", where);
-    for (const auto& [member, type] : value.items()) {
+    for (const auto& part : value.items()) {
+      const std::string& member = part.key();
       const auto group = std::find_if(std::begin(kGroups), std::end(kGroups), [&](const Group& g) {
         return g.section == section && g.member == member;
       });
       if (group == std::end(kGroups)) return invalid_argument("{}: unknown entry \"{}\"", where, member);
-      SLUICE_TRY(add(*group, type));
+      SLUICE_TRY(add(*group, part.value()));
     }
   }
   return {};
