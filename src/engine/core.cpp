@@ -140,6 +140,7 @@ bool Core::step(std::vector<CoreEvent>& events) {
       requests_.erase(it);
     } else if (outgrew_rope(running)) {
       if (Status status = restart_on_long_rope(update.id); !status.ok()) {
+        sequence_of_.erase(event.id);
         event.finish = sched::FinishReason::error;
         event.error = std::move(status);
       }
