@@ -2,14 +2,13 @@
 // that ships with the model; it is untrusted input and runs within budgets.
 #pragma once
 
-#include <cstdint>
 #include <ctime>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/json.h"
+#include "text/rendered_chat.h"
 
 namespace sluice::text {
 
@@ -17,35 +16,8 @@ namespace jinja {
 class Template;
 }
 
-/// Budgets of one template. Exceeding one is `resource_exhausted`, never a crash.
-struct RenderLimits {
-  size_t max_template_bytes = size_t{1} << 20;
-  size_t max_depth = 600;           // nesting of expressions, statements and macro calls, together
-  uint64_t max_steps = 10'000'000;  // nodes evaluated, loop turns taken, 64 characters searched
-  size_t max_output_bytes = size_t{32} << 20;
-  size_t max_memory_bytes = size_t{256} << 20;  // everything one render allocates, inputs included
-};
-
 struct RenderOptions {
   std::optional<std::tm> now;  // the local time strftime_now formats; the wall clock when absent
-};
-
-/// Bytes [begin, end) of a rendered text.
-struct ByteRange {
-  size_t begin = 0;
-  size_t end = 0;
-  bool operator==(const ByteRange&) const = default;
-};
-
-/// A rendered prompt that remembers who wrote what. `from_input` lists, in order and without overlap, the
-/// bytes that come from the caller's messages, tools, documents or other variables; all other bytes were
-/// written by the template or are one of the model's own special tokens (bos_token and the like). A tokenizer
-/// that recognises a special token only where its first and last byte lie outside `from_input` cannot be
-/// talked into a control token by a user who spells one. The text is one string, not pieces, so that
-/// pre-tokenisation across the seams is the same as without marks.
-struct RenderedChat {
-  std::string text;
-  std::vector<ByteRange> from_input;
 };
 
 /// A parsed chat template. Immutable, cheap to copy, safe to render from several threads at once.

@@ -63,7 +63,9 @@ void RecipeOptions::declare(CLI::App& app) {
                  "auto: products with quantised weights take int8 inputs; float: they take fp32 ones")
       ->type_name("KIND")
       ->check(CLI::IsMember({"auto", "float"}));
-  app.add_option("--kv_dtype", kv_dtype, "Type of cached keys and values: auto (fp16; fp32 with --activations float), fp32, fp16, bf16")
+  app.add_option(
+         "--kv_dtype", kv_dtype,
+         "Type of cached keys and values: auto (fp16; fp32 with --activations float), fp32, fp16, bf16")
       ->type_name("TYPE");
   number("--max_seq_len", base.max_seq_len,
          "Tokens of one sequence, prompt and output [the model's, at most 4096]");

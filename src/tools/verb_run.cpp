@@ -161,7 +161,8 @@ Result<std::vector<int32_t>> prompt_ids(const RunOptions& o, const engine::Codec
   } else if (!o.given("--prompt")) {
     SLUICE_ASSIGN(prompt, read_stdin(kMaxPromptBytes));
   }
-  if (prompt.empty()) return invalid_argument("the prompt is empty; give a text with --prompt or --prompt_file");
+  if (prompt.empty())
+    return invalid_argument("the prompt is empty; give a text with --prompt or --prompt_file");
   SLUICE_ASSIGN(const bool has_template, codec.has_chat_template());
   if (o.chat || (!o.raw && has_template)) {
     return codec.encode_chat(Json::array({{{"role", "user"}, {"content", prompt}}}));

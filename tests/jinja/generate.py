@@ -107,7 +107,7 @@ def main():
         variables = json.load(file)
     generator = Generator(seed)
     with open(sys.argv[4], "w", encoding="utf-8") as file:
-        json.dump([{"template": generator.template(4), "variables": variables} for _ in range(count)], file)
+        json.dump([{"template": generator.template(4), "variables": [variables]} for _ in range(count)], file)
 
 
 if __name__ == "__main__":

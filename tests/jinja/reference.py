@@ -1,7 +1,7 @@
 """Renders templates with Python's jinja2 under the settings of transformers' apply_chat_template.
 
-reference.py CASES.json OUT.json: reads an array of {"template": str, "variables": object} and writes an array of
-{"text": str} or {"error": str}. reference.py --record: renders the snippets beside this file into expected.json.
+reference.py CASES.json OUT.json: reads an array of {"template": str, "variables": [object, ...]} and writes, for each
+template, an array of {"text": str} or {"error": str}, one for each object. reference.py --record: renders the snippets beside this file into expected.json.
 The clock stands still at 2026-07-04 15:09:26.
 """
 
@@ -65,13 +65,19 @@ def environment():
     return env
 
 
-def render(env, case):
+def outcome(action):
     try:
-        text = env.from_string(case["template"]).render(**case["variables"])
-        text.encode()
-        return {"text": text}
+        return {"text": action()}
     except Exception as error:  # whatever goes wrong in a template is its outcome
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+def render(env, case):
+    try:
+        compiled = env.from_string(case["template"])
+    except Exception as error:
+        return [{"error": f"{type(error).__name__}: {error}"} for _ in case["variables"]]
+    return [outcome(lambda: compiled.render(**variables).encode().decode()) for variables in case["variables"]]
 
 
 def load(path):
@@ -84,7 +90,7 @@ def snippets(folder):
     with open(os.path.join(folder, "snippets.txt"), encoding="utf-8") as file:
         lines = [line.rstrip("\n") for line in file]
     return [
-        {"template": line.replace("\N{RETURN SYMBOL}", "\n"), "variables": variables}
+        {"template": line.replace("\N{RETURN SYMBOL}", "\n"), "variables": [variables]}
         for line in lines
         if line and not line.startswith("# ")
     ]

@@ -207,7 +207,7 @@ std::optional<Value> find_attribute(Arena& arena, const Value& v, std::string_vi
 
 Value get_attribute(Arena& arena, const Value& v, const Value& name) {
   if (v.is(Kind::undefined)) fail_undefined(v);
-  if (const auto found = find_attribute(arena, v, encode_utf8(name.text()))) return *found;
+  if (const auto found = find_attribute(arena, v, to_utf8(name.text()))) return *found;
   if (v.is(Kind::dict)) {
     if (const Value* found = v.as<Dict>().find(arena, name)) return *found;
   }

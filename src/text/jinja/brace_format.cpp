@@ -43,7 +43,7 @@ Spec parse_spec(TextView text) {
     if (!spec.precision) fail("Format specifier missing precision");
   }
   if (at < text.size()) spec.type = code_point(text[at++]);
-  if (at != text.size()) fail("Invalid format specifier '{}'", encode_utf8(text));
+  if (at != text.size()) fail("Invalid format specifier '{}'", to_utf8(text));
   if (spec.zero && spec.grouping != 0 && spec.width > 0) {
     fail_unsupported("zero padding together with digit grouping is not supported in a format specifier");
   }
@@ -51,8 +51,7 @@ Spec parse_spec(TextView text) {
 }
 
 [[noreturn]] void fail_type(const Spec& spec, const Value& v) {
-  fail("Unknown format code '{}' for object of type '{}'", encode_utf8(TextView(&spec.type, 1)),
-       type_name(v));
+  fail("Unknown format code '{}' for object of type '{}'", to_utf8(TextView(&spec.type, 1)), type_name(v));
 }
 
 void format_text(TextBuilder& out, const Value& v, Spec spec) {
@@ -124,8 +123,7 @@ void format_integer(Arena& arena, TextBuilder& out, const Value& v, const Spec& 
       base = 16;
       break;
     case U'c':
-      if (v.as_integer() < 0 || v.as_integer() > 0x10FFFF) fail("%c arg not in range(0x110000)");
-      return append_padded(out, Text(1, static_cast<char32_t>(v.as_integer())), spec, U'<');
+      return append_padded(out, Text(1, to_character(v)), spec, U'<');
     default:
       return format_real(arena, out, v.as_real(), v, spec);
   }
@@ -197,7 +195,7 @@ class BraceFormatter {
   Value convert(const Value& v, char32_t conversion) {
     if (conversion == U's') return to_string(arena_, v);
     if (conversion == U'a') return ascii_repr(arena_, v);
-    if (conversion != U'r') fail("Unknown conversion specifier '{}'", encode_utf8(TextView(&conversion, 1)));
+    if (conversion != U'r') fail("Unknown conversion specifier '{}'", to_utf8(TextView(&conversion, 1)));
     TextBuilder repr(arena_);
     append_repr(arena_, repr, v);
     return repr.finish();
@@ -257,7 +255,7 @@ class BraceFormatter {
     if (mapping_.is(Kind::dict)) {
       if (const Value* found = mapping_.as<Dict>().find(arena_, arena_.string(name))) return *found;
     }
-    const std::string key = encode_utf8(name);
+    const std::string key = to_utf8(name);
     for (const auto& [named, value] : arguments_.named) {
       if (named == key) return value;
     }

@@ -139,7 +139,7 @@ Arguments Interpreter::eval_arguments(const CallArguments& arguments, Activation
     if (!rest.is(Kind::dict)) fail("argument after ** must be a mapping, not {}", type_name(rest));
     for (const auto& [key, value] : rest.as<Dict>().entries()) {
       if (!key.is(Kind::string)) fail("keywords must be strings");
-      const std::string name = encode_utf8(key.text());
+      const std::string name = to_utf8(key.text());
       for (const auto& [other, _] : out.named) {
         if (other == name) fail("got multiple values for keyword argument '{}'", name);
       }

@@ -2,10 +2,10 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "base/json.h"
 #include "text/jinja/attributes.h"
 #include "text/jinja/builtin.h"
 #include "text/jinja/format.h"
+#include "text/jinja/from_json.h"
 #include "text/jinja/operators.h"
 #include "text/jinja/print.h"
 #include "text/jinja/sequence_filters.h"
@@ -31,7 +31,7 @@ Value filter_abs(Arena&, const Value& v, const Bound&) {
 
 Value filter_attr(Arena& arena, const Value& v, const Bound& a) {
   if (v.is(Kind::undefined)) fail_undefined(v);
-  const auto found = find_attribute(arena, v, encode_utf8(a.text(0)));
+  const auto found = find_attribute(arena, v, to_utf8(a.text(0)));
   return found ? *found : arena.no_attribute(v, a[0]);
 }
 
@@ -52,7 +52,7 @@ Value filter_format(Arena& arena, const Value& v, const Bound& a) {
 Value filter_from_json(Arena& arena, const Value& v, const Bound&) {
   if (!v.is(Kind::string)) fail("from_json needs a string, not '{}'", type_name(v));
   arena.charge(v.text().size() * 16);
-  const auto json = parse_json(encode_utf8(v.text()), "from_json");
+  const auto json = parse_json(to_utf8(v.text()), "from_json");
   if (!json.ok()) fail("{}", json.status().message());
   return from_json(arena, *json, v.text().empty() ? 0 : mark_of(v.text()[0]));
 }
@@ -82,7 +82,7 @@ Value filter_indent(Arena& arena, const Value& v, const Bound& a) {
 
 /// The number a text spells by Python's int() in this base; nothing when it spells none.
 std::optional<int64_t> parse_integer(TextView text, int64_t base) {
-  std::string s = encode_utf8(strip(text, Side::both));
+  std::string s = to_utf8(strip(text, Side::both));
   const bool negative = s.starts_with('-');
   if (negative || s.starts_with('+')) s.erase(0, 1);
   const auto prefixed = [&](char letter) { return s.size() > 2 && s[0] == '0' && (s[1] | 0x20) == letter; };
@@ -105,7 +105,7 @@ std::optional<int64_t> parse_integer(TextView text, int64_t base) {
     if (digit >= base) return std::nullopt;
     int64_t next = 0;
     if (__builtin_mul_overflow(n.as_integer(), base, &next) || __builtin_sub_overflow(next, digit, &next)) {
-      fail("the integer '{}' does not fit in 64 bits", encode_utf8(text));
+      fail("the integer '{}' does not fit in 64 bits", to_utf8(text));
     }
     n = Value::integer(next);  // kept negative, which has room for one more
   }
@@ -114,7 +114,7 @@ std::optional<int64_t> parse_integer(TextView text, int64_t base) {
 
 /// The number a text spells by Python's float(); nothing when it spells none.
 std::optional<double> parse_real(TextView text) {
-  const std::string spelt = encode_utf8(strip(text, Side::both));
+  const std::string spelt = to_utf8(strip(text, Side::both));
   std::string s;
   for (size_t i = 0; i < spelt.size(); ++i) {
     const auto digit_at = [&](size_t at) {
@@ -163,7 +163,7 @@ Value filter_float(Arena&, const Value& v, const Bound& a) {
 Value filter_round(Arena&, const Value& v, const Bound& a) {
   if (v.is(Kind::undefined)) fail_undefined(v);
   const int64_t precision = a.integer(0, 0);
-  const std::string method = a[1].missing() ? "common" : encode_utf8(a.text(1));
+  const std::string method = a[1].missing() ? "common" : to_utf8(a.text(1));
   if (method != "common" && method != "ceil" && method != "floor")
     fail("method must be common, ceil or floor");
   if (!v.is_number()) fail("type {} doesn't define __round__ method", type_name(v));

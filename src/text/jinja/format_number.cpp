@@ -55,6 +55,13 @@ Value ascii_repr(Arena& arena, const Value& v) {
   return out.finish();
 }
 
+char32_t to_character(const Value& v) {
+  if (!v.is_integral()) fail("%c requires int or char");
+  const int64_t c = v.as_integer();
+  if (c < 0 || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) fail("%c: {} is not a Unicode character", c);
+  return static_cast<char32_t>(c);
+}
+
 std::optional<int64_t> read_number(TextView text, size_t& at) {
   const size_t start = at;
   int64_t n = 0;

@@ -37,6 +37,8 @@ std::string integer_digits(uint64_t n, unsigned base, bool upper = false);
 std::string real_digits(Arena& arena, double value, int64_t precision, char type, bool alternate);
 /// repr(v) with everything but ASCII escaped: Python's ascii().
 Value ascii_repr(Arena& arena, const Value& v);
+/// The character of an integer, for the format `c`; fails for what is none.
+char32_t to_character(const Value& v);
 /// Reads decimal digits at `at`; nothing when there are none.
 std::optional<int64_t> read_number(TextView text, size_t& at);
 

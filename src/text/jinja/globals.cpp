@@ -58,7 +58,7 @@ Value name_space(Arena& arena, const Value&, const Bound& a) {
   for (const auto& [key, _] : made->attributes.entries()) {
     if (key.is(Kind::string) && key.text().starts_with(U'_')) {
       fail("a namespace cannot have the attribute '{}': its name begins with an underscore",
-           encode_utf8(key.text()));
+           to_utf8(key.text()));
     }
   }
   return Value(made);
@@ -80,7 +80,7 @@ Value joiner(Arena& arena, const Value&, const Bound& a) {
 }
 
 Value raise_exception(Arena& arena, const Value&, const Bound& a) {
-  fail("{}", encode_utf8(to_string(arena, a[0]).text()));
+  fail("{}", to_utf8(to_string(arena, a[0]).text()));
 }
 
 constexpr Builtin kGlobals[] = {
@@ -121,7 +121,7 @@ std::string format_time(const std::string& format, const std::tm& time) {
 
 Value strftime_now(Arena& arena, const std::optional<std::tm>& now, const Arguments& arguments) {
   const Bound a("strftime_now", "format", arguments);
-  const std::string format = encode_utf8(a.text(0));
+  const std::string format = to_utf8(a.text(0));
   if (format.find('\0') != std::string::npos) fail("strftime_now: embedded null character");
   arena.charge(format.size() * 32);
   return arena.string(format_time(format, now ? *now : local_time()));

@@ -55,7 +55,7 @@ void Interpreter::assign(const Expr& target, const Value& value, Activation& fra
   if (target.kind == ExprKind::namespace_attribute) {
     if (target.value.text().starts_with(U'_')) {
       fail("a namespace cannot have the attribute '{}': its name begins with an underscore",
-           encode_utf8(target.value.text()));
+           to_utf8(target.value.text()));
     }
     variable(target.variable, frame).as<Namespace>().attributes.set(arena_, target.value, value);
     return;

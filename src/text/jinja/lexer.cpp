@@ -213,7 +213,7 @@ class Lexer {
         !std::all_of(spelling.begin(), spelling.end(), is_identifier_part)) {
       fail_at(line_, "Invalid character in identifier");
     }
-    push(TokenKind::name).spelling = encode_utf8(spelling);
+    push(TokenKind::name).spelling = to_utf8(spelling);
     advance(end);
   }
 
@@ -293,7 +293,7 @@ class Lexer {
     });
     const char32_t c = peek();
     if (found == kOperators.end() && c != U',' && c != U';') {
-      fail_at(line_, fmt::format("unexpected char '{}'", encode_utf8(text_.substr(at_, 1))));
+      fail_at(line_, fmt::format("unexpected char '{}'", to_utf8(text_.substr(at_, 1))));
     }
     if (c == U'{' || c == U'(' || c == U'[') open.push_back(c == U'{' ? '}' : c == U'(' ? ')' : ']');
     if (c == U'}' || c == U')' || c == U']') {

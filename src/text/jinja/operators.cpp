@@ -378,7 +378,7 @@ Value get_item(Arena& arena, const Value& v, const Value& index) {
   if (v.is(Kind::undefined)) fail_undefined(v);
   if (const auto found = subscript(arena, v, index)) return *found;
   if (index.is(Kind::string)) {
-    if (const auto found = find_attribute(arena, v, encode_utf8(index.text()))) return *found;
+    if (const auto found = find_attribute(arena, v, to_utf8(index.text()))) return *found;
   }
   return arena.no_attribute(v, index);
 }

@@ -78,7 +78,7 @@ class PercentFormatter {
     }
     const Value name = arena_.string(text_.substr(start, at_ - 1 - start));
     const Value* found = values_.as<Dict>().find(arena_, name);
-    if (found == nullptr) fail("the format key '{}' is not in the mapping", encode_utf8(name.text()));
+    if (found == nullptr) fail("the format key '{}' is not in the mapping", to_utf8(name.text()));
     key_value_ = *found;
     keyed_ = true;
   }
@@ -166,7 +166,7 @@ class PercentFormatter {
       case U'G':
         return write_real(spec, to_real(v, "a float format:"));
       default:
-        fail("unsupported format character '{}'", encode_utf8(TextView(&spec.type, 1)));
+        fail("unsupported format character '{}'", to_utf8(TextView(&spec.type, 1)));
     }
   }
 
@@ -177,8 +177,7 @@ class PercentFormatter {
 
   void write_character(const Spec& spec, const Value& v) {
     if (v.is(Kind::string) && v.text().size() == 1) return append_padded(out_, v.text(), spec, U'>');
-    if (!v.is_integral() || v.as_integer() < 0 || v.as_integer() > 0x10FFFF) fail("%c requires int or char");
-    append_padded(out_, Text(1, static_cast<char32_t>(v.as_integer())), spec, U'>');
+    append_padded(out_, Text(1, to_character(v)), spec, U'>');
   }
 
   void write_integer(const Spec& spec, const Value& v, unsigned base, const char* prefix) {

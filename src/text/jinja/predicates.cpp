@@ -66,7 +66,7 @@ constexpr Builtin kTests[] = {
     {"filter", "",
      [](Arena& arena, const Value& v, const Bound&) {
        hash(arena, v);
-       return Value::boolean(v.is(Kind::string) && find_filter(encode_utf8(v.text())) != nullptr);
+       return Value::boolean(v.is(Kind::string) && find_filter(to_utf8(v.text())) != nullptr);
      }},
     {"float", "", is_kind<Kind::real>},
     {"ge", "/ other", compared<Comparison::ge>},
@@ -94,7 +94,7 @@ constexpr Builtin kTests[] = {
     {"test", "",
      [](Arena& arena, const Value& v, const Bound&) {
        hash(arena, v);
-       return Value::boolean(v.is(Kind::string) && find_test(encode_utf8(v.text())) != nullptr);
+       return Value::boolean(v.is(Kind::string) && find_test(to_utf8(v.text())) != nullptr);
      }},
     {"true", "",
      [](Arena&, const Value& v, const Bound&) {

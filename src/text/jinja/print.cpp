@@ -312,7 +312,7 @@ void append_repr(Arena& arena, TextBuilder& out, const Value& v) {
       break;
     case Kind::callable:
       out.append_ascii(v.as<Callable>().macro ? "<Macro '" : "<function ")
-          .append(decode_utf8(v.as<Callable>().name));
+          .append(to_text(v.as<Callable>().name));
       out.append_ascii(v.as<Callable>().macro ? "'>" : ">");
       break;
     // Python prints an address here, which no template can depend on.

@@ -29,7 +29,7 @@ std::vector<Value> attribute_path(Arena& arena, const Value& attribute) {
         !part.empty() && part.size() < 18 && std::all_of(part.begin(), part.end(), [](char32_t c) {
           return code_point(c) >= U'0' && code_point(c) <= U'9';
         });
-    path.push_back(number ? Value::integer(std::stoll(encode_utf8(part))) : arena.string(part));
+    path.push_back(number ? Value::integer(std::stoll(to_utf8(part))) : arena.string(part));
     if (more) rest.remove_prefix(dot + 1);
   }
   return path;
@@ -129,7 +129,7 @@ std::string callee_name(const Value& name) {
   if (name.is(Kind::undefined))
     fail("{}; did you forget to quote the callable name?", name.as<Undefined>().message());
   if (!name.is(Kind::string)) fail("a filter or test is called by its name, not by a '{}'", type_name(name));
-  return encode_utf8(name.text());
+  return to_utf8(name.text());
 }
 
 Function map_function(Arena& arena, const Arguments& all) {
@@ -287,7 +287,7 @@ Value filter_sort(Arena& arena, const Value& v, const Bound& a) {
 }
 
 Value filter_dictsort(Arena& arena, const Value& v, const Bound& a) {
-  const std::string by = a[1].missing() ? "key" : encode_utf8(a.text(1));
+  const std::string by = a[1].missing() ? "key" : to_utf8(a.text(1));
   if (by != "key" && by != "value") fail("You can only sort by either \"key\" or \"value\"");
   if (v.is(Kind::undefined)) fail_undefined(v);
   if (!v.is(Kind::dict)) fail("dictsort needs a dict, not '{}'", type_name(v));

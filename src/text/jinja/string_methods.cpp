@@ -16,7 +16,7 @@ Value part(Arena& arena, const Value& s, TextView piece) { return arena.string(p
 
 template <Text (*map)(TextView)>
 Value mapped(Arena& arena, const Value& s, const Bound&) {
-  arena.scan(s.text().size());
+  arena.work(s.text().size() / 4);  // the tables of Unicode are slow
   return arena.string(map(s.text()), is_markup(s));
 }
 

@@ -1,9 +1,11 @@
 #include "text/jinja/template.h"
 
+#include "text/jinja/from_json.h"
 #include "text/jinja/globals.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/parser.h"
 #include "text/jinja/scopes.h"
+#include "text/utf8.h"
 
 namespace sluice::text::jinja {
 namespace {
@@ -25,7 +27,7 @@ Text decode_source(const std::string& source, const RenderLimits& limits) {
         fmt::format("it has {} bytes, and {} are allowed", source.size(), limits.max_template_bytes));
   }
   if (!is_valid_utf8(source)) throw TemplateError(StatusCode::invalid_argument, "it is not valid UTF-8");
-  return decode_utf8(source);
+  return to_text(source);
 }
 
 }  // namespace

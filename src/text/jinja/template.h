@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "text/chat_template.h"
 #include "text/jinja/ast.h"
 
 namespace sluice::text::jinja {

@@ -1,52 +1,27 @@
 #include "text/jinja/text.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
+
+#include "text/utf8.h"
 
 namespace sluice::text::jinja {
 namespace {
-
-/// Decodes one code point at `at` and moves past it; nothing for a malformed byte, which is passed over.
-std::optional<char32_t> next_code_point(std::string_view utf8, size_t& at) {
-  utf8proc_int32_t c = 0;
-  const auto* p = reinterpret_cast<const utf8proc_uint8_t*>(utf8.data()) + at;
-  const auto n = utf8proc_iterate(p, static_cast<utf8proc_ssize_t>(utf8.size() - at), &c);
-  at += n > 0 ? static_cast<size_t>(n) : 1;
-  if (n <= 0) return std::nullopt;
-  return static_cast<char32_t>(c);
-}
-
-void append_utf8(std::string& out, char32_t marked) {
-  utf8proc_uint8_t bytes[4];
-  const auto n = utf8proc_encode_char(static_cast<utf8proc_int32_t>(code_point(marked)), bytes);
-  out.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(n));
-}
 
 constexpr size_t kShortNeedle = 8;  // below this the quadratic search is linear with a small constant
 
 }  // namespace
 
-Text decode_utf8(std::string_view utf8, char32_t mark) {
+Text to_text(std::string_view utf8, char32_t mark) {
   Text out;
   out.reserve(utf8.size());
-  for (size_t at = 0; at < utf8.size();) {
-    out.push_back(next_code_point(utf8, at).value_or(0xFFFD) | mark);
-  }
+  for_each_char(utf8, [&](char32_t c, std::string_view) { out.push_back(c | mark); });
   return out;
 }
 
-bool is_valid_utf8(std::string_view utf8) {
-  for (size_t at = 0; at < utf8.size();) {
-    if (!next_code_point(utf8, at)) return false;
-  }
-  return true;
-}
-
-std::string encode_utf8(TextView text) {
+std::string to_utf8(TextView text) {
   std::string out;
   out.reserve(text.size());
-  for (char32_t c : text) append_utf8(out, c);
+  for (char32_t c : text) append_utf8(out, code_point(c));
   return out;
 }
 
@@ -56,7 +31,7 @@ RenderedChat encode_marked(TextView text) {
     const bool marked = mark_of(text[i]) != 0;
     const bool previous_marked = i > 0 && mark_of(text[i - 1]) != 0;
     if (marked && !previous_marked) out.from_input.push_back({out.text.size(), 0});
-    append_utf8(out.text, text[i]);
+    append_utf8(out.text, code_point(text[i]));
     if (marked) out.from_input.back().end = out.text.size();
   }
   return out;

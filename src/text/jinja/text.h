@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "text/chat_template.h"
+#include "text/rendered_chat.h"
 
 namespace sluice::text::jinja {
 
@@ -40,9 +40,8 @@ using Text = std::basic_string<char32_t, TextTraits>;
 using TextView = std::basic_string_view<char32_t, TextTraits>;
 
 /// Code points of UTF-8, each with `mark`; a malformed byte becomes U+FFFD.
-Text decode_utf8(std::string_view utf8, char32_t mark = 0);
-bool is_valid_utf8(std::string_view utf8);
-std::string encode_utf8(TextView text);
+Text to_text(std::string_view utf8, char32_t mark = 0);
+std::string to_utf8(TextView text);
 RenderedChat encode_marked(TextView text);
 
 size_t hash_text(TextView text);

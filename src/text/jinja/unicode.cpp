@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "text/char_class.h"
 #include "text/jinja/text.h"
 
 namespace sluice::text::jinja {
@@ -158,10 +159,7 @@ bool is_digit(char32_t c) {
          std::any_of(std::begin(kDressedDigits), std::end(kDressedDigits),
                      [p = code_point(c)](const Range& r) { return p >= r.first && p <= r.last; });
 }
-bool is_numeric(char32_t c) {
-  const auto k = category(c);
-  return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
-}
+bool is_numeric(char32_t c) { return text::is_numeric(code_point(c)); }
 
 bool is_printable(char32_t c) {
   switch (category(c)) {

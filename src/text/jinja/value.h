@@ -178,7 +178,7 @@ class Arena {
   // The objects templates make most.
   Value string(Text text, bool markup = false);  // charges for the text
   Value string(TextView text, bool markup = false);
-  Value string(std::string_view utf8) { return string(decode_utf8(utf8)); }
+  Value string(std::string_view utf8) { return string(to_text(utf8)); }
   Value list(std::vector<Value> items);
   Value tuple(std::vector<Value> items);
   Value undefined(std::string message);
@@ -313,8 +313,5 @@ std::optional<int64_t> length_of(const Value& v);
 std::function<Value()> iterate(Arena& arena, const Value& v);
 bool is_iterable(const Value& v);
 std::vector<Value> collect(Arena& arena, const Value& v);
-
-/// A value from JSON: object order is kept, every string carries `mark`. Refuses integers beyond 64 bits.
-Value from_json(Arena& arena, const Json& json, char32_t mark);
 
 }  // namespace sluice::text::jinja
