@@ -290,13 +290,13 @@ TEST(MemoryPlan, HoldsForEveryPatternOfALayer) {
       {"no norm", [](model::Layer& l) { l.pre_mixer.reset(), l.pre_ff.reset(); }},
       {"attention alone", [](model::Layer& l) { l.mlp.reset(); }},
   };
-  for (const auto& [name, change] : patterns) {
+  for (const auto& pattern : patterns) {
     check_plan(make({.layers = 3},
                     [&](TinyProgram& t) {
-                      for (model::Layer& l : t.model.spec.layers) change(l);
+                      for (model::Layer& l : t.model.spec.layers) pattern.second(l);
                     })
                    .program,
-               name);
+               pattern.first);
   }
   check_plan(make({}, [](TinyProgram& t) { t.types["layers.0.attention.v"] = DType::f16; }).program,
              "split qkv");
