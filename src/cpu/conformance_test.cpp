@@ -17,9 +17,11 @@ using ops::Case;
 using ops::Kernel;
 using ops::Problem;
 
+constexpr int kThreads = 2;
+
 ops::Backend& backend() {
   static ops::Backend instance = [] {
-    auto made = make_cpu_backend({.threads = 3});
+    auto made = make_cpu_backend({.threads = kThreads});
     SLUICE_CHECK(made.ok(), "{}", made.status().message());
     return std::move(made).value();
   }();
@@ -35,7 +37,7 @@ const Kernel<Op>& reference() {
 
 /// Scratch for a kernel's call, filled with NaN: nothing may be read before it was written.
 ops::Bytes scratch_for(const auto& kernel, const auto& desc, int64_t rows) {
-  ops::Bytes scratch(kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(desc, rows, 3));
+  ops::Bytes scratch(kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(desc, rows, kThreads));
   std::memset(scratch.data(), 0xff, scratch.size());
   return scratch;
 }
@@ -165,7 +167,7 @@ TEST(BatchInvariance, AttentionWhateverTheChunks) {
   for (const Case<ops::Attention>& c : ops::edge_cases<ops::Attention>()) {
     for (const Kernel<ops::Attention>& kernel : backend().kernels.all<ops::Attention>()) {
       if (!kernel.refuses(c.desc).empty() || kernel.name.ends_with(".reference")) continue;
-      if (c.desc.kv == DType::bf16) continue;  // as f16
+      if (c.desc.kv != DType::f16) continue;  // the order of sums does not depend on it
       SCOPED_TRACE(fmt::format("{} ({})", kernel.name, to_line(c.desc)));
       const std::vector<ops::ProblemSequence> batch = {{kTokens, 0}, {1, 40}};
       Problem<ops::Attention> problem(c.desc, batch, 5);
