@@ -2,8 +2,8 @@
 // directory is listed here with its length and checksum.
 //
 //   ENGINE/manifest.json          written last
-//   ENGINE/blocks/r0-00000.bin    the weight arena of rank 0, cut into files of equal size; only the last is
-//   shorter ENGINE/tokenizer/*            as the checkpoint had it, or its GGUF metadata as tokenizer.gguf
+//   ENGINE/blocks/r0-00000.bin    the weight arena of rank 0 in files of equal size, only the last shorter
+//   ENGINE/tokenizer/             as the checkpoint had it, or its GGUF metadata as tokenizer.gguf
 //   ENGINE/tuning.json            kernel choices
 //
 // Numbers are little endian, and the bytes of a tensor are what its layout's kernels read. Layout names carry
