@@ -137,6 +137,7 @@ for behavior in ("removed", "isolated", "merged_with_previous", "merged_with_nex
         save(f"split-{behavior}-{invert}", cutting([split(Regex(r"\s|[aeo]"), behavior, invert)]), 100)
     save(f"split-{behavior}-literal", cutting([split("o", behavior)]), 100)
     save(f"punctuation-{behavior}", cutting([pre_tokenizers.Punctuation(behavior)]), 100)
+save("split-empty", cutting([split("")]), 100)
 save("digits", cutting([pre_tokenizers.Digits(False)]), 100)
 save("digits-individual", cutting([pre_tokenizers.Digits(True), split(Regex(GPT2))]), 100)
 save("whitespace", cutting([pre_tokenizers.Whitespace()]), 100)

@@ -95,6 +95,8 @@ TEST(ChatTemplate, BudgetsStopHostileTemplates) {
            "{{ 'a' * 10**9 }}",
            "{{ [1] * 10**10 }}",
            "{{ '%1000000000d' % 1 }}",
+           "{{ ('a,' * 30000000).split(',')|length }}",
+           "{{ ('a\\n' * 30000000).splitlines()|length }}",
            "{{ '{:>1000000000}'.format(1) }}",
            "{{ 'x'.center(10**12) }}",
            "{{ 'x'.zfill(10**12) }}",

@@ -34,13 +34,15 @@ Status unknown(const Fields& fields, const std::string& type) {
                      fields.where(), type);
 }
 
-// {"String": ...} or {"Regex": ...}
-Result<Pattern> read_pattern(const Fields& fields) {
+// {"String": ...} or {"Regex": ...}. Empty, it stands between all characters: some tokenizers split so, but
+// nothing can be replaced there.
+Result<Pattern> read_pattern(const Fields& fields, bool may_be_empty) {
   SLUICE_ASSIGN(const Json* json, fields.object("pattern"));
   const Fields pattern(*json, fields.where("pattern"));
   const bool literal = pattern.find("String") != nullptr;
   SLUICE_ASSIGN(const std::string text, pattern.string(literal ? "String" : "Regex"));
-  auto compiled = literal ? Pattern::literal(text) : Pattern::regex(text);
+  if (text.empty() && !may_be_empty) return corrupt("{}: the pattern is empty", pattern.where());
+  auto compiled = literal && !text.empty() ? Pattern::literal(text) : Pattern::regex(text);
   if (!compiled.ok()) return compiled.status().with_context(pattern.where());
   return compiled;
 }
@@ -98,7 +100,7 @@ Status read_one_normalizer(const Fields& fields, const std::string& type, Normal
     SLUICE_ASSIGN(std::string prefix, fields.string("prepend"));
     out.push_back(make_prepend(std::move(prefix)));
   } else if (type == "Replace") {
-    SLUICE_ASSIGN(Pattern pattern, read_pattern(fields));
+    SLUICE_ASSIGN(Pattern pattern, read_pattern(fields, false));
     SLUICE_ASSIGN(std::string content, fields.string("content"));
     out.push_back(make_replace(std::move(pattern), std::move(content)));
   } else if (type == "BertNormalizer") {
@@ -152,7 +154,7 @@ Status read_one_pre_tokenizer(const Fields& fields, const std::string& type, Pre
     SLUICE_ASSIGN(auto byte_level, make_byte_level(add_prefix_space, use_regex));
     out.push_back(std::move(byte_level));
   } else if (type == "Split") {
-    SLUICE_ASSIGN(Pattern pattern, read_pattern(fields));
+    SLUICE_ASSIGN(Pattern pattern, read_pattern(fields, true));
     SLUICE_ASSIGN(const SplitBehavior behavior, read_behavior(fields));
     SLUICE_ASSIGN(const bool invert, fields.boolean("invert", false));
     out.push_back(make_split(std::move(pattern), behavior, invert));
@@ -223,7 +225,7 @@ Status read_one_decoder(const Fields& fields, const std::string& type, bool& fus
     SLUICE_ASSIGN(const PrependScheme scheme, read_prepend_scheme(fields));
     out.push_back(make_metaspace_decoder(std::move(replacement), scheme != PrependScheme::never));
   } else if (type == "Replace") {
-    SLUICE_ASSIGN(Pattern pattern, read_pattern(fields));
+    SLUICE_ASSIGN(Pattern pattern, read_pattern(fields, false));
     SLUICE_ASSIGN(std::string content, fields.string("content"));
     out.push_back(make_replace_decoder(std::move(pattern), std::move(content), fused));
   } else if (type == "Strip") {

@@ -197,8 +197,9 @@ class Translator {
     return {};
   }
 
-  // The text of \p{...} or \P{...}, a class of its own for POSIX names; at_ is behind the letter.
-  Result<std::string> property(bool negated) {
+  // The text of \p{...} or \P{...}, a class of its own for POSIX names; at_ is behind the letter. `word` are
+  // the items of \p{Word} where it stands.
+  Result<std::string> property(bool negated, std::string_view word) {
     if (!take("{")) return malformed("\\p without a name in braces");
     if (take("^")) negated = !negated;
     const size_t end = in_.find('}', at_);
@@ -209,6 +210,7 @@ class Translator {
     for (const char c : name) {
       if (c != ' ' && c != '_' && c != '-') key += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
     }
+    if (key == "word") return in_class(word, negated);
     if (const auto items = look_up(kPosixClasses, key)) return in_class(*items, negated);
     return std::string(negated ? "\\P{" : "\\p{")
         .append(look_up(kPropertyNames, key).value_or(name))
@@ -269,7 +271,7 @@ class Translator {
       }
       case 'p':
       case 'P': {
-        SLUICE_ASSIGN(const std::string text, property(letter == 'P'));
+        SLUICE_ASSIGN(const std::string text, property(letter == 'P', kWordAlone));
         atom(text);
         return {};
       }
@@ -382,7 +384,7 @@ class Translator {
         return {};
       case 'p':
       case 'P': {
-        SLUICE_ASSIGN(std::string text, property(letter == 'P'));
+        SLUICE_ASSIGN(std::string text, property(letter == 'P', kWord));
         if (text.starts_with('[')) {
           operand.nested.push_back(std::move(text));
         } else {

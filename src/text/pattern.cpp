@@ -10,7 +10,6 @@ Result<Pattern> Pattern::literal(std::string_view text) {
 }
 
 Result<Pattern> Pattern::regex(std::string_view pattern) {
-  if (pattern.empty()) return invalid_argument("a pattern is empty");
   SLUICE_ASSIGN(Regex regex, Regex::compile(pattern));
   return Pattern(std::move(regex));
 }

@@ -12,7 +12,7 @@ namespace sluice::text {
 
 class Pattern {
  public:
-  /// Refuses the empty pattern, which would match everywhere.
+  /// Refuses the empty literal. (An empty regular expression matches between all characters.)
   static Result<Pattern> literal(std::string_view text);
   static Result<Pattern> regex(std::string_view pattern);
 

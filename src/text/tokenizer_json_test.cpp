@@ -181,7 +181,11 @@ const std::vector<Bad>& bad_inputs() {
       {"look-behind", [](Json& j) { j["pre_tokenizer"] = split("Regex", "(?<=a+)b"); }, "lookbehind"},
       {"huge regex", [](Json& j) { j["pre_tokenizer"] = split("Regex", std::string(1 << 20, 'a')); },
        "the limit is"},
-      {"empty split", [](Json& j) { j["pre_tokenizer"] = split("String", ""); }, "pattern is empty"},
+      {"empty replace",
+       [](Json& j) {
+         j["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", ""}}}, {"content", "x"}};
+       },
+       "pattern is empty"},
       {"behavior",
        [](Json& j) {
          j["pre_tokenizer"] = split("Regex", "a");

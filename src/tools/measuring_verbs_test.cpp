@@ -1,79 +1,44 @@
 // bench, profile and inspect as users run them: the binary, on a small random model.
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "base/file.h"
 #include "model/testing/tiny_checkpoint.h"
 #include "tools/measure.h"
+#include "tools/testing/binary.h"
 
 namespace sluice::tools {
 namespace {
 
-struct Ran {
-  int code = -1;
-  std::string out;
-  uint64_t peak_rss = 0;  // bytes
-};
-
-Ran run(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), SLUICE_BINARY);
-  int ends[2];
-  EXPECT_EQ(::pipe(ends), 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    std::vector<char*> argv;
-    for (std::string& a : arguments) argv.push_back(a.data());
-    argv.push_back(nullptr);
-    ::dup2(ends[1], STDOUT_FILENO);
-    ::close(ends[0]);
-    ::close(ends[1]);
-    ::execv(argv[0], argv.data());
-    ::_exit(127);
-  }
-  ::close(ends[1]);
-  Ran ran;
-  char piece[4096];
-  for (ssize_t n; (n = ::read(ends[0], piece, sizeof piece)) > 0;)
-    ran.out.append(piece, static_cast<size_t>(n));
-  ::close(ends[0]);
-  int status = 0;
-  struct rusage usage {};
-  ::wait4(child, &status, 0, &usage);
-  ran.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  ran.peak_rss = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
-  return ran;
-}
+using testing::Outcome;
+using testing::run_binary;
 
 class MeasuringVerbs : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "sluice_verbs_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
-
-  std::string model(const model::testing::TinyModel& tiny = {}) {
-    const Status status = model::testing::write_tiny_checkpoint(directory_, tiny);
+  /// A random llama of two layers.
+  std::string model() {
+    const Status status = model::testing::write_tiny_checkpoint(directory_.path(), {});
     EXPECT_TRUE(status.ok()) << status.message();
-    return directory_;
+    return directory_.path();
+  }
+
+  static void expect_refused(const std::vector<std::string>& arguments, const std::string& reason) {
+    const Outcome ran = run_binary(arguments);
+    EXPECT_EQ(ran.code, 2) << ran.err;
+    EXPECT_NE(ran.err.find(reason), std::string::npos) << ran.err;
   }
 
   Json json_of(std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--json", "--log_level", "warn"});
-    const Ran ran = run(arguments);
-    EXPECT_EQ(ran.code, 0) << ran.out;
+    const Outcome ran = run_binary(arguments);
+    EXPECT_EQ(ran.code, 0) << ran.err;
     auto json = parse_json(ran.out, "output");
     EXPECT_TRUE(json.ok()) << json.status().message() << "\n" << ran.out;
     return json.ok() ? *json : Json::object();
   }
 
-  std::string directory_;
+  testing::ScratchDir directory_;
 };
 
 std::vector<std::string> keys(const Json& object) {
@@ -141,10 +106,10 @@ TEST_F(MeasuringVerbs, BenchRunsLongContextsAndChunkedPrompts) {
 }
 
 TEST_F(MeasuringVerbs, BenchRefusesWhatDoesNotFit) {
-  EXPECT_EQ(run({"bench"}).code, 2);
-  EXPECT_EQ(run({"bench", model(), "-p", "300"}).code, 2);  // the model has 256 positions
-  EXPECT_EQ(run({"bench", model(), "-b", "8", "--max_num_seqs", "4"}).code, 2);
-  EXPECT_EQ(run({"bench", model(), "-b", "1,x"}).code, 2);
+  expect_refused({"bench"}, "MODEL is required");
+  expect_refused({"bench", model(), "-p", "300"}, "301 tokens, the model was made for 256");
+  expect_refused({"bench", model(), "-b", "8", "--max_num_seqs", "4"}, "--max_num_seqs 4");
+  expect_refused({"bench", model(), "-b", "1,x"}, "-b");
 }
 
 TEST_F(MeasuringVerbs, BenchTimesKernelsAndTheMachine) {
@@ -189,7 +154,7 @@ const Json& op_named(const Json& phase, const std::string& name) {
 }
 
 TEST_F(MeasuringVerbs, ProfileAccountsForEachPhase) {
-  const std::string trace = directory_ + "/trace.json";
+  const std::string trace = directory_ / "trace.json";
   const Json json =
       json_of({"profile", model(), "-p", "20", "-n", "4", "-b", "2", "--reps", "2", "--trace", trace});
   ASSERT_FALSE(json.empty());
@@ -267,7 +232,7 @@ TEST_F(MeasuringVerbs, InspectSumsUpWithoutASection) {
   ASSERT_FALSE(json.empty());
   EXPECT_EQ(json["summary"]["arch"], "llama");
   EXPECT_GT(json["summary"]["parameters"].get<double>(), 1e4);
-  const Ran text = run({"inspect", directory_});
+  const Outcome text = run_binary({"inspect", directory_.path()});
   EXPECT_EQ(text.code, 0);
   EXPECT_EQ(text.out.rfind("llama: ", 0), 0u) << text.out;
 }
@@ -285,8 +250,8 @@ TEST_F(MeasuringVerbs, ThePlanIsWhatTheProcessTakes) {
   ran.insert(ran.end(), sizes.begin(), sizes.end());
   const uint64_t plan = json_of(planned)["memory"]["total"].get<uint64_t>();
   ASSERT_GT(plan, uint64_t{150} << 20) << "must be larger than what the comparison allows";
-  const Ran measured = run(ran);
-  ASSERT_EQ(measured.code, 0);
+  const Outcome measured = run_binary(ran);
+  ASSERT_EQ(measured.code, 0) << measured.err;
   const uint64_t allowed = plan / 20 + kOwn;
   EXPECT_LE(measured.peak_rss, plan + allowed);
   EXPECT_GE(measured.peak_rss + allowed, plan);

@@ -66,10 +66,10 @@ Value filter_indent(Arena& arena, const Value& v, const Bound& a) {
   const bool first = a.flag(arena, 1, false);
   const bool blank = a.flag(arena, 2, false);
   TextBuilder out(arena);
-  arena.charge_items(v.text().size());
+  arena.charge(v.text().size() * sizeof(char32_t));
   Text text = v.text();
   text.push_back(U'\n');
-  const auto lines = split_lines(text);
+  const auto lines = split_lines(arena, text, false);
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out.append(U'\n');
     if (i == 0 ? first : blank || !lines[i].empty()) out.append(width.text());

@@ -119,10 +119,11 @@ Value starts_or_ends(Arena& arena, const Value& s, const Bound& a) {
 
 // ---- splitting and joining
 
-std::vector<TextView> split_words(TextView s, int64_t most, bool from_right) {
+std::vector<TextView> split_words(Arena& arena, TextView s, int64_t most, bool from_right) {
   std::vector<TextView> out;
   s = strip(s, from_right ? Side::right : Side::left);
   while (!s.empty()) {
+    arena.charge_items(1);
     if (most >= 0 && static_cast<int64_t>(out.size()) == most) {
       out.push_back(s);
       break;
@@ -135,7 +136,7 @@ std::vector<TextView> split_words(TextView s, int64_t most, bool from_right) {
   return out;
 }
 
-std::vector<TextView> split_at(TextView s, TextView separator, int64_t most, bool from_right) {
+std::vector<TextView> split_at(Arena& arena, TextView s, TextView separator, int64_t most, bool from_right) {
   if (separator.empty()) fail("empty separator");
   std::vector<size_t> cuts;
   const Searcher searcher(separator);
@@ -146,6 +147,7 @@ std::vector<TextView> split_at(TextView s, TextView separator, int64_t most, boo
   for (size_t from = 0; most < 0 || static_cast<int64_t>(cuts.size()) < most;) {
     const size_t at = (from_right ? backward_searcher : searcher).find(searched, from);
     if (at == TextView::npos) break;
+    arena.charge_items(2);
     cuts.push_back(from_right ? s.size() - at - separator.size() : at);
     from = at + separator.size();
   }
@@ -170,19 +172,14 @@ template <bool from_right>
 Value split(Arena& arena, const Value& s, const Bound& a) {
   const int64_t most = a.integer(1, -1);
   arena.scan(s.text().size());
-  if (a.given(0)) {
-    arena.charge_items(s.text().size() / 4);
-    return strings(arena, s, split_at(s.text(), a.text(0), most, from_right));
-  }
-  arena.charge_items(s.text().size() / 4);
-  auto words = split_words(s.text(), most, from_right);
+  if (a.given(0)) return strings(arena, s, split_at(arena, s.text(), a.text(0), most, from_right));
+  auto words = split_words(arena, s.text(), most, from_right);
   if (from_right) std::reverse(words.begin(), words.end());
   return strings(arena, s, words);
 }
 
 Value split_lines_method(Arena& arena, const Value& s, const Bound& a) {
-  arena.scan(s.text().size());
-  return strings(arena, s, split_lines(s.text(), a.flag(arena, 0, false)));
+  return strings(arena, s, split_lines(arena, s.text(), a.flag(arena, 0, false)));
 }
 
 template <bool last>
@@ -341,6 +338,12 @@ constexpr Builtin kStringMethods[] = {
 }  // namespace
 
 std::span<const Builtin> string_methods() { return kStringMethods; }
+
+std::vector<TextView> split_lines(Arena& arena, TextView s, bool keep_ends) {
+  arena.scan(s.size());
+  arena.charge_items(static_cast<size_t>(std::count_if(s.begin(), s.end(), is_line_break)) + 1);
+  return split_lines(s, keep_ends);
+}
 
 Value replace_text(Arena& arena, TextView s, TextView old, TextView replacement, int64_t count, bool markup) {
   arena.scan(s.size() + old.size());

@@ -5,6 +5,8 @@
 
 namespace sluice::text::jinja {
 
+/// The lines of s, with or without their ends, charged for.
+std::vector<TextView> split_lines(Arena& arena, TextView s, bool keep_ends);
 /// s with the first `count` occurrences of `old` replaced; all when count is negative.
 Value replace_text(Arena& arena, TextView s, TextView old, TextView replacement, int64_t count,
                    bool markup = false);

@@ -88,6 +88,6 @@ enum class Side { left, right, both };
 TextView strip(TextView text, Side side, const std::optional<TextView>& chars = std::nullopt);
 
 /// Lines without (or with) their ends; "\r\n" is one end and a final end opens no further line.
-std::vector<TextView> split_lines(TextView text, bool keep_ends = false);
+std::vector<TextView> split_lines(TextView text, bool keep_ends);
 
 }  // namespace sluice::text::jinja

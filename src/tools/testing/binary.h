@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,10 +33,11 @@ class ScratchDir {
 };
 
 struct Outcome {
-  int code = -1;    // exit code, or -1 when a signal ended it
-  int signal = 0;   // that signal
-  std::string out;  // stdout
-  std::string err;  // stderr
+  int code = -1;          // exit code, or -1 when a signal ended it
+  int signal = 0;         // that signal
+  std::string out;        // stdout
+  std::string err;        // stderr
+  uint64_t peak_rss = 0;  // bytes
 };
 
 /// A started process; stdout and stderr go to files in a directory of its own.
@@ -65,8 +67,10 @@ class Process {
 
   Outcome wait() {
     int status = 0;
-    ::waitpid(pid_, &status, 0);
+    struct rusage usage {};
+    ::wait4(pid_, &status, 0, &usage);
     Outcome outcome;
+    outcome.peak_rss = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
     if (WIFEXITED(status)) outcome.code = WEXITSTATUS(status);
     if (WIFSIGNALED(status)) outcome.signal = WTERMSIG(status);
     outcome.out = content(files_ / "out");
