@@ -97,6 +97,21 @@ TEST(Engine, AnswersInOneCall) {
   EXPECT_EQ(engine.infer(ids, {.sampling = greedy(7)}).ids.size(), 7u);
 }
 
+TEST(Engine, EndsWhereTheGenerationConfigSays) {
+  TempDirectory dir;
+  ASSERT_TRUE(model::testing::write_tiny_checkpoint(dir.path(), {}).ok());
+  const std::vector<int32_t> ids = prompt(1, 20);
+  std::vector<int32_t> all = Engine(dir.path(), options()).infer(ids, {.sampling = greedy(8)}).ids;
+  const int32_t end = all[3];
+  all.erase(std::find(all.begin(), all.end(), end) + 1, all.end());
+  dir.write("generation_config.json", fmt::format(R"({{"eos_token_id": [{}, 99]}})", end));
+  EXPECT_EQ(Engine(dir.path(), options()).infer(ids, {.sampling = {.temperature = 0, .max_tokens = 8}}).ids,
+            all);
+  dir.write("generation_config.json", R"({"eos_token_id": 500})");
+  EXPECT_THAT(Engine::open(dir.path(), options()).status().message(),
+              AllOf(HasSubstr("generation_config.json: eos_token_id"), HasSubstr("500")));
+}
+
 TEST(Engine, ReportsWhatItCannotDo) {
   try {
     Engine engine("/nowhere/at/all");

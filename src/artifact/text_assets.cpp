@@ -61,6 +61,10 @@ Result<GenerationDefaults> defaults_of_file(const std::string& path) {
   SLUICE_TRY(read_member(json, "min_p", path, d.min_p));
   SLUICE_TRY(read_member(json, "repetition_penalty", path, d.repetition_penalty));
   SLUICE_TRY(read_member(json, "top_k", path, d.top_k));
+  if (const auto eos = json.find("eos_token_id"); eos != json.end() && !eos->is_null()) {
+    const Json list = eos->is_array() ? *eos : Json::array({*eos});
+    SLUICE_TRY(from_json(list, path + ": eos_token_id", d.end_ids));
+  }
   SLUICE_TRY(check(d, path));
   return d;
 }

@@ -19,6 +19,7 @@ struct GenerationDefaults {
   std::optional<bool> do_sample;
   std::optional<double> temperature, top_p, min_p, repetition_penalty;
   std::optional<int64_t> top_k;
+  std::vector<int64_t> end_ids;  // "eos_token_id", a number or several; unchecked against the vocabulary
   bool operator==(const GenerationDefaults&) const = default;
 };
 

@@ -137,6 +137,7 @@ TEST_F(TextAssetsTest, DefaultsOutOfRangeAreRefusedByName) {
                                       {R"({"top_k": 1.5})", "top_k"},
                                       {R"({"min_p": "x"})", "min_p"},
                                       {R"({"repetition_penalty": 0})", "repetition_penalty"},
+                                      {R"({"eos_token_id": [1, "x"]})", "eos_token_id"},
                                       {R"([])", "expected an object"}}) {
     put("hf/generation_config.json", json);
     EXPECT_THAT(TextAssets::open(root_ + "/hf")->generation_defaults().status().message(),

@@ -150,6 +150,9 @@ std::string without_nan_literals(std::string_view text) {
 Result<Json> parse_json(std::string_view text, const std::string& origin, const JsonLimits& limits) {
   if (text.starts_with("\xEF\xBB\xBF"))
     return corrupt("{}: starts with a byte-order mark; save it as plain UTF-8", origin);
+  // The parser takes a NUL for the end of the text.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos)
+    return corrupt("{}: not valid JSON: a NUL byte at offset {}", origin, nul);
   std::string cleaned;
   if (limits.allow_nan_literals) {
     cleaned = without_nan_literals(text);

@@ -18,6 +18,21 @@ Status Codec::needs_tokenizer() const {
   return invalid_argument("{}: the model comes without a tokenizer; give the prompt as token ids", model_);
 }
 
+Result<std::vector<int32_t>> Codec::end_ids(const std::vector<int32_t>& of_config, int64_t vocab) const {
+  std::vector<int32_t> out;
+  for (const int64_t id : defaults_.end_ids) {
+    if (id < 0 || id >= vocab) {
+      return invalid_argument(
+          "{}: generation_config.json: eos_token_id: {} is not a token of a vocabulary of {}", model_, id,
+          vocab);
+    }
+    out.push_back(static_cast<int32_t>(id));
+  }
+  if (out.empty()) out = of_config;
+  if (tokenizer_) out.insert(out.end(), tokenizer_->end_ids().begin(), tokenizer_->end_ids().end());
+  return out;
+}
+
 Result<bool> Codec::has_chat_template() const {
   if (!tokenizer_) return false;
   SLUICE_ASSIGN(const auto source, assets_.chat_template());

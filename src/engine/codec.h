@@ -33,8 +33,9 @@ class Codec {
   /// only where the template wrote them, never where the conversation spells one.
   Result<std::vector<int32_t>> encode_chat(Json variables) const;
 
-  /// Ids that end a generation, by the tokenizer's files and generation_config.json; empty: as the model's config says.
-  std::vector<int32_t> end_ids() const { return tokenizer_ ? tokenizer_->end_ids() : std::vector<int32_t>(); }
+  /// Ids that end a generation: those of generation_config.json, or else `of_config`, and the tokenizer's.
+  /// Refuses ids outside [0, vocab).
+  Result<std::vector<int32_t>> end_ids(const std::vector<int32_t>& of_config, int64_t vocab) const;
 
   size_t memory_bytes() const { return tokenizer_ ? tokenizer_->memory_bytes() : 0; }
 

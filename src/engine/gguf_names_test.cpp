@@ -465,6 +465,7 @@ TEST(GgufNames, OfStableLmsVariantsGiveTheSameLogits) {
   ASSERT_TRUE(model::testing::write_tiny_checkpoint(dir.path(), {}).ok());
   auto loose = *model::testing::read_loose(dir.path());
   loose.config["model_type"] = "stablelm";
+  loose.config["architectures"] = {"StableLmForCausalLM"};
   loose.config["layer_norm_eps"] = 1e-5;
   loose.config["partial_rotary_factor"] = 0.25;
   loose.config["qk_layernorm"] = true;

@@ -13,7 +13,9 @@ Result<Opened> open(const std::string& path, model::Recipe recipe, ops::Backend 
   if (!model.ok()) return model.status();
   if (!codec.ok()) return codec.status();
   const int32_t vocab_limit = codec->has_tokenizer() ? codec->tokenizer()->vocab_size() : 0;
-  SLUICE_ASSIGN(auto core, Core::create(*std::move(model), vocab_limit, codec->end_ids()));
+  const model::Spec& spec = (*model)->spec();
+  SLUICE_ASSIGN(std::vector<int32_t> end_ids, codec->end_ids(spec.eos, spec.vocab));
+  SLUICE_ASSIGN(auto core, Core::create(*std::move(model), vocab_limit, std::move(end_ids)));
   return Opened{std::move(core), *std::move(codec)};
 }
 

@@ -54,6 +54,7 @@ Json with_ancestors(const Json& document) {
   Json merged = with_ancestors(parent->second);
   // What a document covers is its own; everything else is inherited.
   merged.erase("model_types");
+  merged.erase("classes");
   merged["gguf"]["names"] = Json::array();
   merge(merged, document);
   return merged;
@@ -203,7 +204,7 @@ Result<Json> arch_for_model_type(const std::string& model_type) {
       known.push_back(covered.get<std::string>());
     }
   }
-  return unknown_architecture("config.json: model_type", model_type, known);
+  return unknown_architecture("model_type", model_type, known);
 }
 
 Result<Json> arch_for_gguf(const std::string& architecture) {
@@ -215,7 +216,7 @@ Result<Json> arch_for_gguf(const std::string& architecture) {
       known.push_back(covered.get<std::string>());
     }
   }
-  return unknown_architecture("GGUF general.architecture", architecture, known);
+  return unknown_architecture("general.architecture", architecture, known);
 }
 
 const Json* config_value(const Json& config, std::string_view path) {

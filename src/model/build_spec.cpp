@@ -92,6 +92,7 @@ Result<std::optional<RopeDescription>> rope_of_layer(const LayerDescription& lay
   const bool for_all = config_value(*parameters, kind) == nullptr;
   if (!for_all) parameters = config_value(*parameters, kind);
   if (const Json* older = config_value(config.values, "rope_scaling")) {
+    if (!older->is_object()) return invalid_argument("{}: rope_scaling: expected an object", config.origin);
     for (const char* key : {"rope_type", "factor"}) {
       const Json* b = config_value(*older, key);
       if (b == nullptr && std::string_view(key) == "rope_type") b = config_value(*older, "type");
@@ -141,15 +142,15 @@ class Builder {
       return invalid_argument("{}: {}: {} layers are more than 4096", config_.origin,
                               keys_behind(section, "layers"), model_.layers);
     }
-    if (model_.max_positions < 0) {
-      return invalid_argument("{}: {}: {} is out of range", config_.origin,
-                              keys_behind(section, "max_positions"), model_.max_positions);
+    if (model_.max_positions.value_or(1) < 1) {
+      return invalid_argument("{}: {}: {} is no context length", config_.origin,
+                              keys_behind(section, "max_positions"), *model_.max_positions);
     }
 
     spec_.arch = document["name"].get<std::string>();
     spec_.vocab = model_.vocab;
     spec_.hidden = model_.hidden;
-    spec_.max_positions = std::min(model_.max_positions, kMaxSize);
+    spec_.max_positions = std::min(model_.max_positions.value_or(0), kMaxSize);
     spec_.learned_positions = model_.learned_positions;
     spec_.embed_scale =
         static_cast<float>(model_.embed_scale_is_sqrt_hidden ? std::sqrt(static_cast<double>(model_.hidden))

@@ -85,9 +85,20 @@ Result<Json> config_from_gguf(const Checkpoint& checkpoint, const std::string& a
   return config;
 }
 
+// "architectures" names the class of the model: a base model or a classifier has the same model_type.
+Status check_class(const Json& config, const Json& document, const std::string& origin) {
+  const Json* given = config_value(config, "architectures");
+  const Json& known = document["classes"];
+  if (given != nullptr && given->is_array() && given->size() == 1) {
+    if (std::find(known.begin(), known.end(), given->front()) != known.end()) return {};
+  }
+  return unsupported("{}: \"architectures\" is {}; models of this model_type can be run as {}", origin,
+                     given == nullptr ? "missing" : dump_json(*given), dump_json(known));
+}
+
 // A multimodal checkpoint keeps its language model's config in text_config; top-level keys that it lacks
 // apply to it too.
-Json text_part(Json config) {
+Json text_part(const Json& config) {
   const auto text = config.find("text_config");
   if (text == config.end() || !text->is_object()) return config;
   Json out = *text;
@@ -133,7 +144,7 @@ Result<Config> read_config(const Checkpoint& checkpoint) {
   auto json = read_json_file(config.origin, size_t{64} << 20, {.allow_nan_literals = true});
   if (!json.ok()) return json.status();
   if (!json->is_object()) return corrupt("{}: expected a JSON object", config.origin);
-  config.values = text_part(*std::move(json));
+  config.values = text_part(*json);
   if (config.values.contains("auto_map")) {
     log_warn("{}: \"auto_map\" is ignored: code that comes with a model is never run", config.origin);
   }
@@ -144,6 +155,10 @@ Result<Config> read_config(const Checkpoint& checkpoint) {
   auto document = arch_for_model_type(model_type->get<std::string>());
   if (!document.ok()) return document.status().with_context(config.origin);
   config.document = *std::move(document);
+  // Around a text_config stands the class of the multimodal whole.
+  if (config_value(*json, "text_config") == nullptr) {
+    SLUICE_TRY(check_class(config.values, config.document, config.origin));
+  }
   SLUICE_TRY(check_refusals(config));
   return config;
 }

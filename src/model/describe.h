@@ -10,7 +10,8 @@
 namespace sluice::model {
 
 struct ModelDescription {
-  int64_t vocab = 0, hidden = 0, layers = 0, max_positions = 0;
+  int64_t vocab = 0, hidden = 0, layers = 0;
+  std::optional<int64_t> max_positions;
   bool tied_head = false;
   ops::NormKind norm = ops::NormKind::rms;
   bool norm_weight = true;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 
+#include "model/arch_document.h"
 #include "model/testing/loose_checkpoint.h"
 #include "model/testing/temp_directory.h"
 #include "model/testing/tiny_checkpoint.h"
@@ -45,9 +46,14 @@ std::string refusal(const LooseCheckpoint& checkpoint) {
 }
 
 // Keys of the config replaced, removed by null.
+// A known model_type brings its class along.
 LooseCheckpoint with(LooseCheckpoint checkpoint, const std::string& patch) {
   auto json = parse_json(patch, "patch");
   EXPECT_TRUE(json.ok()) << json.status().message();
+  if (json->contains("model_type") && (*json)["model_type"].is_string()) {
+    if (auto document = arch_for_model_type((*json)["model_type"]); document.ok())
+      checkpoint.config["architectures"] = (*document)["classes"];
+  }
   checkpoint.config.merge_patch(*json);
   return checkpoint;
 }
@@ -109,10 +115,10 @@ const BadConfig kBadConfigs[] = {
     {R"({"intermediate_size": null})", "intermediate_size", "missing"},
     {R"({"intermediate_size": 0})", "intermediate_size", "positive"},
     {R"({"intermediate_size": -96})", "intermediate_size", "out of range"},
-    {R"({"max_position_embeddings": -1})", "max_position_embeddings", "out of range"},
+    {R"({"max_position_embeddings": -1})", "max_position_embeddings", "no context length"},
     {R"({"max_position_embeddings": "256"})", "max_position_embeddings", "expected an integer"},
     {R"({"rms_norm_eps": "1e-6"})", "rms_norm_eps", "expected a number"},
-    {R"({"rms_norm_eps": -1})", "norm", "negative"},
+    {R"({"rms_norm_eps": -1})", "norm", "positive"},
     {R"({"hidden_act": "tanhish"})", "hidden_act", "\"tanhish\" is not known"},
     {R"({"hidden_act": 3})", "hidden_act", "expected a string"},
     {R"({"tie_word_embeddings": "no"})", "tie_word_embeddings", "true or false"},
@@ -148,6 +154,15 @@ const BadConfig kBadConfigs[] = {
          "short_factor": [1,1,1,1,1,1,1,1], "long_factor": [1,1,1,1,1,1,1,0]}})",
      "factors", "positive"},
     {R"({"rope_parameters": 3})", "rope_parameters", "expected an object"},
+    {R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling": []})", "rope_scaling",
+     "expected an object"},
+    {R"({"max_position_embeddings": 0})", "max_position_embeddings", "no context length"},
+    {R"({"rms_norm_eps": 0})", "norm", "positive"},
+    {R"({"architectures": null})", "architectures", "missing"},
+    {R"({"architectures": []})", "architectures", "LlamaForCausalLM"},
+    {R"({"architectures": "LlamaForCausalLM"})", "architectures", "[\"LlamaForCausalLM\"]"},
+    {R"({"architectures": ["LlamaForCausalLM", "X"]})", "architectures", "can be run as"},
+    {R"({"architectures": ["LlamaForSequenceClassification"]})", "architectures", "can be run as"},
     {R"({"rope_parameters": {"rope_theta": 500000}})", "rope_theta", "disagree"},
     {R"({"rope_parameters": {"rope_type": "linear", "factor": 2}, "rope_scaling": {"type": "linear", "factor": 4}})",
      "factor", "disagree"},
@@ -192,8 +207,8 @@ TEST(Config, AcceptsWhatIsHarmless) {
   for (const char* fine :
        {R"({"hidden_size": 64.0})", R"({"eos_token_id": null})", R"({"eos_token_id": [2, 5, 2]})",
         R"({"eos_token_id": []})", R"({"rope_scaling": null})", R"({"bos_token_id": null})",
-        R"({"max_position_embeddings": 1000000000000})", R"({"architectures": ["X", "Y"]})",
-        R"({"auto_map": {"AutoModel": "evil.py"}})", R"({"rope_scaling": {"rope_type": "default"}})",
+        R"({"max_position_embeddings": 1000000000000})", R"({"auto_map": {"AutoModel": "evil.py"}})",
+        R"({"rope_scaling": {"rope_type": "default"}})",
         R"({"rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}})"}) {
     EXPECT_EQ(refusal(with(llama(), fine)), "loaded") << fine;
   }
@@ -214,6 +229,7 @@ TEST(Config, FilesThatAreNoConfigAreRefused) {
       {"[]", "expected a JSON object"},
       {good.substr(0, good.size() / 2), "line"},
       {good + "x", "line"},
+      {good + std::string(1, '\0') + "x", "NUL"},
       {"\xef\xbb\xbf" + good, "config.json"},
       {"{\"model_type\": \"ll\xff\"}", "config.json"},
       {std::string(100'000, '[') + std::string(100'000, ']'), "deep"},
@@ -417,7 +433,7 @@ TEST(LayerKinds, WithoutPositions) {
 
 TEST(LayerKinds, WithRopeOfTheirOwn) {
   LooseCheckpoint c = tiny("gemma2");
-  c.config["model_type"] = "gemma3_text";
+  c = with(std::move(c), R"({"model_type": "gemma3_text"})");
   for (const char* part : {"q_norm", "k_norm"}) {
     for (int i : {0, 1})
       c.tensors[fmt::format("model.layers.{}.self_attn.{}.weight", i, part)] = {{16}, std::vector<float>(16)};
@@ -509,7 +525,7 @@ TEST(Reading, RowsOfFusedAndTransposedTensorsAreTheParts) {
   // phi3 keeps q, k and v in one matrix, gate and up in another: the rows that come out are those put in.
   LooseCheckpoint c = llama();
   const LooseCheckpoint plain = llama();
-  c.config["model_type"] = "phi3";
+  c = with(std::move(c), R"({"model_type": "phi3"})");
   for (int i : {0, 1}) {
     const std::string at = fmt::format("model.layers.{}.", i);
     const auto fuse = [&](const std::string& into, const std::vector<std::string>& parts) {

@@ -37,7 +37,7 @@ class Validator {
   }
 
   void norm(const std::optional<Norm>& n) {
-    if (n) check(n->eps >= 0 && std::isfinite(n->eps), "a norm's epsilon must not be negative");
+    if (n) check(n->eps > 0 && std::isfinite(n->eps), "a norm's epsilon must be positive");
   }
 
   void layer(const Spec& s, const Layer& l) {

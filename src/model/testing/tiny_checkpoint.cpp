@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/json.h"
+#include "model/arch_document.h"
 #include "model/checkpoint/safetensors.h"
 #include "quant/format.h"
 
@@ -96,7 +97,8 @@ std::vector<Tensor> outer_tensors(const TinyModel& m, Generator& g) {
 }
 
 Json config_of(const TinyModel& m) {
-  Json config = {{"model_type", m.arch},
+  Json config = {{"architectures", (*arch_for_model_type(m.arch))["classes"]},
+                 {"model_type", m.arch},
                  {"vocab_size", m.vocab},
                  {"hidden_size", m.hidden},
                  {"intermediate_size", m.width},
