@@ -6,6 +6,7 @@
 
 #include "artifact/gguf_text.h"
 #include "model/checkpoint/gguf.h"
+#include "model/shape.h"
 #include "text/chat_template.h"
 
 namespace sluice::artifact {
@@ -112,6 +113,7 @@ Result<TextAssets> TextAssets::open(const std::string& model) {
     const std::string gguf = join_path(directory, kGgufFile);
     return present(gguf) ? open(gguf) : TextAssets(directory);
   }
+  if (model.starts_with(model::kShapePrefix)) return TextAssets(model);  // a directory that is not there
   if (model.ends_with(".safetensors")) {
     const std::string parent = fs::path(model).parent_path().string();
     return TextAssets(parent.empty() ? "." : parent);

@@ -50,6 +50,23 @@ class Binder {
   }
 
   Result<std::vector<Weight>> run() {
+    add_all();
+    if (!missing_.empty()) return named_tensors("tensors that {} asks for are missing", missing_);
+    SLUICE_TRY(status_);
+    if (const auto unused = unused_tensors(); !unused.empty())
+      return named_tensors("tensors are there that {} says nothing of", unused);
+    return sorted();
+  }
+
+  /// What would be looked for.
+  std::vector<Weight> expected(DType dtype) {
+    add_all();
+    for (Weight& weight : weights_) weight.dtype = weight.k == 1 ? DType::f32 : dtype;
+    return sorted();
+  }
+
+ private:
+  void add_all() {
     add("embed", entry(tensors_, "embed"), spec_.vocab, spec_.hidden);
     if (spec_.learned_positions > 0)
       add("positions", entry(tensors_, "positions"), spec_.learned_positions, spec_.hidden);
@@ -58,16 +75,14 @@ class Binder {
     if (!spec_.tied_head)
       add_linear("head", entry(tensors_, "head"), spec_.vocab, spec_.hidden, spec_.head_bias);
     for (size_t i = 0; i < spec_.layers.size(); ++i) add_layer(i, spec_.layers[i]);
-    if (!missing_.empty()) return named_tensors("tensors that {} asks for are missing", missing_);
-    SLUICE_TRY(status_);
-    if (const auto unused = unused_tensors(); !unused.empty())
-      return named_tensors("tensors are there that {} says nothing of", unused);
+  }
+
+  std::vector<Weight> sorted() {
     std::sort(weights_.begin(), weights_.end(),
               [](const Weight& a, const Weight& b) { return a.role < b.role; });
     return std::move(weights_);
   }
 
- private:
   static Entry entry(const Json& section, const std::string& role) {
     const auto it = section.find(role);
     if (it == section.end()) return {};
@@ -281,6 +296,11 @@ class Binder {
 Result<std::vector<Weight>> bind_weights(const Spec& spec, const Json& document, const Checkpoint& checkpoint,
                                          const std::string& config_origin) {
   return Binder(spec, document, checkpoint, config_origin).run();
+}
+
+std::vector<Weight> expected_weights(const Spec& spec, const Json& document, DType dtype) {
+  const Checkpoint nothing = Checkpoint::none("");
+  return Binder(spec, document, nothing, "").expected(dtype);
 }
 
 }  // namespace sluice::model

@@ -11,4 +11,7 @@ namespace sluice::model {
 Result<std::vector<Weight>> bind_weights(const Spec& spec, const Json& document, const Checkpoint& checkpoint,
                                          const std::string& config_origin);
 
+/// The weights that the Spec needs, all of one type and without parts, sorted by role.
+std::vector<Weight> expected_weights(const Spec& spec, const Json& document, DType dtype);
+
 }  // namespace sluice::model

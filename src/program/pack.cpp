@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "base/check.h"
 #include "base/parallel.h"
+#include "ops/problem.h"
 #include "quant/format.h"
 
 namespace sluice::program {
@@ -49,11 +51,23 @@ Status check_finite(const model::Model& model, const model::Weight& source, int6
   return {};
 }
 
+// Rows of a weight that no checkpoint holds, the same each time.
+void random_rows(const model::Weight& weight, int64_t row, int64_t rows, DType dtype,
+                 std::vector<std::byte>& out) {
+  const auto seed = static_cast<uint32_t>(std::hash<std::string>()(weight.role) + static_cast<uint64_t>(row));
+  ops::Bytes made = ops::random_weight(dtype, rows, weight.k, seed);
+  out.assign(made.data(), made.data() + made.size());
+}
+
 // Source rows as the packed type, row-major.
 Status read_as(const model::Model& model, const model::Weight& source, int64_t row, int64_t rows, DType dtype,
                std::vector<std::byte>& out) {
   const uint64_t from = row_bytes(source.dtype, static_cast<uint64_t>(source.k));
   const uint64_t to = row_bytes(dtype, static_cast<uint64_t>(source.k));
+  if (source.parts.empty()) {
+    random_rows(source, row, rows, dtype, out);
+    return {};
+  }
   std::vector<std::byte> raw(static_cast<uint64_t>(rows) * from);
   SLUICE_TRY(model::read_rows(model, source, row, rows, raw));
   SLUICE_TRY(check_finite(model, source, row, rows, raw.data()));
@@ -76,6 +90,10 @@ Status pack_vector(const model::Model& model, const WeightInfo& weight, std::spa
   for (const Share& part : parts) {
     const std::span<float> out(reinterpret_cast<float*>(dst.data()) + part.first_row,
                                static_cast<size_t>(part.rows));
+    if (part.source->parts.empty()) {  // norms and biases that change nothing
+      std::fill(out.begin(), out.end(), part.source->role.ends_with(".bias") ? 0.0f : 1.0f);
+      continue;
+    }
     SLUICE_TRY(model::read_rows_f32(model, *part.source, 0, part.source->n, out));
     SLUICE_TRY(check_finite(
         model,
@@ -97,7 +115,7 @@ Status pack_weight(const model::Model& model, const WeightInfo& weight, int64_t 
   const int64_t tile = weight.layout->row_tile;
   const int64_t bytes = static_cast<int64_t>(row_bytes(weight.dtype, static_cast<uint64_t>(weight.k)));
   bool transposed = false;
-  for (const Share& p : parts) transposed |= p.source->parts.front().transpose;
+  for (const Share& p : parts) transposed |= !p.source->parts.empty() && p.source->parts.front().transpose;
   const int64_t band = transposed ? weight.n : std::max<int64_t>(1, kBandBytes / bytes / tile) * tile;
   return parallel_for((weight.n + band - 1) / band, threads, [&](int64_t b) -> Status {
     const int64_t begin = b * band, end = std::min(weight.n, begin + band);

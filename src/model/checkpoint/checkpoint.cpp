@@ -63,6 +63,12 @@ TensorInfo uniform(Tensor&& tensor, uint32_t file) {
 
 }  // namespace
 
+Checkpoint Checkpoint::none(const std::string& name) {
+  Checkpoint nothing;
+  nothing.path_ = name;
+  return nothing;
+}
+
 Result<Checkpoint> Checkpoint::open(const std::string& path) {
   Checkpoint checkpoint;
   checkpoint.path_ = path;

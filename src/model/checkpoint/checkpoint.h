@@ -36,6 +36,9 @@ class Checkpoint {
   /// with are listed; they are refused by require() when something needs them.
   static Result<Checkpoint> open(const std::string& path);
 
+  /// A checkpoint without tensors; `name` stands for its path in messages.
+  static Checkpoint none(const std::string& name);
+
   Kind kind() const { return kind_; }
   const std::string& path() const { return path_; }
   /// The directory with config.json and tokenizer beside a safetensors checkpoint; for GGUF, of the file.
