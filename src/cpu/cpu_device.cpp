@@ -111,7 +111,7 @@ Result<ops::Backend> make_cpu_backend(const CpuOptions& options) {
   if (!options.isa.empty()) {
     const auto wanted = enum_from_name<Isa>(options.isa);
     if (!wanted)
-      return invalid_argument("isa = \"{}\": it is one of scalar, avx2, avx512, avx512vnni", options.isa);
+      return invalid_argument("isa = \"{}\": it is one of {}", options.isa, fmt::join(enum_names(isa), ", "));
     if (*wanted > isa)
       return unsupported("isa = {}: this machine ({}) has no more than {}", options.isa, features.name,
                          enum_name(isa));

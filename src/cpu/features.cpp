@@ -2,6 +2,7 @@
 
 #include <cpuid.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,6 +32,12 @@ uint64_t enabled_state() {
   return uint64_t{high} << 32 | low;
 }
 
+/// Linux gives a process the large state of tile registers only when asked. Asking again does no harm.
+bool may_use_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, since Linux 5.16
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 Isa detect_isa() {
   const CpuId one = cpuid(1), seven = cpuid(7);
   const bool osxsave = bit(one.c, 27);
@@ -41,7 +48,9 @@ Isa detect_isa() {
   const bool avx512 =
       avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
   const bool vnni = avx512 && bit(seven.c, 11);
-  return vnni ? Isa::avx512vnni : avx512 ? Isa::avx512 : avx2 ? Isa::avx2 : Isa::scalar;
+  const bool tiles = vnni && (state & 0x60000) == 0x60000 && bit(seven.d, 22) && bit(seven.d, 24) &&
+                     bit(seven.d, 25) && may_use_tiles();
+  return tiles ? Isa::amx : vnni ? Isa::avx512vnni : avx512 ? Isa::avx512 : avx2 ? Isa::avx2 : Isa::scalar;
 }
 
 std::string brand() {

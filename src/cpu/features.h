@@ -13,9 +13,10 @@ enum class Isa {
   avx2,        // AVX2, FMA, F16C
   avx512,      // AVX-512 F, BW, DQ, VL
   avx512vnni,  // + VNNI
+  amx,         // + AMX tiles, bf16 and int8
 };
 constexpr auto enum_names(Isa) {
-  return std::array<std::string_view, 4>{"scalar", "avx2", "avx512", "avx512vnni"};
+  return std::array<std::string_view, 5>{"scalar", "avx2", "avx512", "avx512vnni", "amx"};
 }
 
 struct CpuFeatures {

@@ -29,12 +29,12 @@ Cost cost_of(const Case<Op>& c) {
 }
 
 template <typename Op>
-bool is_int8(const typename Op::Desc& d) {
+double operations_per_second(const Roof& roof, const typename Op::Desc& d) {
   if constexpr (requires { d.activations; }) {
-    return d.activations == Activations::int8;
-  } else {
-    return false;
+    if (d.activations == Activations::int8) return roof.int8_per_second;
+    if (d.activations == Activations::bf16) return roof.bf16_per_second;
   }
+  return roof.f32_per_second;
 }
 
 /// Copies of a weight that calls take in turn.
@@ -107,7 +107,7 @@ void bench_op(Backend& backend, const Roof& roof, const BenchOptions& options,
       const Timing timing = time_calls(problem, kernel, launch, options.seconds_per_case);
       const Cost cost = cost_of(c);
       const double memory = cost.bytes / roof.bytes_per_second;
-      const double compute = cost.flops / (is_int8<Op>(c.desc) ? roof.int8_per_second : roof.f32_per_second);
+      const double compute = cost.flops / operations_per_second<Op>(roof, c.desc);
       report({std::string(Op::kName), std::string(kernel.name), to_line(c.desc), problem.rows, timing.min,
               timing.median, cost.bytes / timing.median, cost.flops / timing.median,
               std::max(memory, compute) / timing.median, memory > compute ? "memory" : "compute"});

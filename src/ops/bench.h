@@ -14,6 +14,7 @@ struct Roof {
   double bytes_per_second = 0;  // read from memory by all threads together
   double f32_per_second = 0;    // fp32 operations, an FMA counting two
   double int8_per_second = 0;   // int8 operations, a multiply-add counting two
+  double bf16_per_second = 0;   // of bf16 numbers, summed in fp32, likewise
 };
 
 struct BenchOptions {

@@ -8,6 +8,7 @@ namespace {
 /// Representations of activations that a weight type allows.
 std::vector<Activations> activations_of(DType dtype) {
   if (is_block_type(dtype)) return {Activations::f32, Activations::int8};
+  if (dtype == DType::bf16) return {Activations::f32, Activations::bf16};
   return {Activations::f32};
 }
 
@@ -30,10 +31,14 @@ std::vector<Case<Linear>> edge_cases() {
       }
       out.push_back({{49, 3 * block, type, activations, true}, 29});
       out.push_back({{64, 1536 / block * block, type, activations, false}, 7});
+      if (!is_block_type(type)) out.push_back({{37, 77, type, activations, true}, 5});
     }
   }
-  for (DType type : {DType::f32, DType::f16, DType::bf16})
-    out.push_back({{37, 77, type, Activations::f32, true}, 5});
+  // Enough rows and columns for every blocking, with a rest in each.
+  for (DType type : {DType::f16, DType::bf16, DType::q4_1, DType::q6_k}) {
+    for (Activations activations : activations_of(type))
+      out.push_back({{297, type == DType::q6_k ? 768 : 736, type, activations, true}, 50});
+  }
   return out;
 }
 
@@ -88,6 +93,8 @@ std::vector<Case<MoeMlp>> edge_cases() {
     add(5, 1, 64, DType::bf16, DType::f16, Activations::f32, false, ActivationKind::relu2, rows);
     add(5, 2, 64, DType::q5_1, DType::q8_0, Activations::f32, true, ActivationKind::gelu, rows);
   }
+  for (int64_t rows : {1, 17})
+    add(3, 2, 64, DType::bf16, DType::bf16, Activations::bf16, true, ActivationKind::silu, rows);
   return out;
 }
 

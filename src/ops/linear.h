@@ -10,8 +10,9 @@ enum class Activations {
   f32,   // as it is; weights are dequantised exactly and products are summed in fp32
   int8,  // quantised to int8 with one scale for 32 consecutive elements: integer dot products with quantised
          // weights
+  bf16,  // rounded to bf16, for bf16 weights: products are exact and summed in fp32
 };
-constexpr auto enum_names(Activations) { return std::array<std::string_view, 2>{"f32", "int8"}; }
+constexpr auto enum_names(Activations) { return std::array<std::string_view, 3>{"f32", "int8", "bf16"}; }
 
 /// y[m, n] = sum_k x[m, k] * W[n, k] (+ bias[n])
 struct Linear {

@@ -207,8 +207,8 @@ MoeMlp::Args Problem<MoeMlp>::args(const Kernel<MoeMlp>& kernel) {
 
 std::vector<double> Problem<MoeMlp>::tolerances() const {
   // Errors of the first product pass through the activation (slope below 1.2) and, gated, a factor. With int8
-  // an intermediate value on the edge between two codes may fall to either side: one such step is allowed
-  // for.
+  // and bf16 an intermediate value on the edge between two codes may fall to either side: one such step is
+  // allowed for.
   std::vector<double> out;
   const int64_t inner = desc.gate_up_linear().n;
   const bool squared = desc.gated || desc.activation == ActivationKind::relu2;
@@ -233,7 +233,7 @@ std::vector<double> Problem<MoeMlp>::tolerances() const {
       }
     }
     for (size_t i = 0; i < rounding.size(); ++i)
-      out.push_back(rounding[i] + (desc.activations == Activations::int8 ? step[i] : 0));
+      out.push_back(rounding[i] + (desc.activations != Activations::f32 ? step[i] : 0));
   }
   return out;
 }

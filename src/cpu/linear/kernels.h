@@ -5,20 +5,20 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "tensor/dtype.h"
+#include "ops/linear.h"
 
 namespace sluice::cpu {
 
 /// Rows of x on their way into a product: y (m, n) = x (m, k) * W^T.
 ///
-/// They are prepared once per product, as panels of 1 to `max_panel` rows. A panel of R rows holds, for f32,
-/// (k, R) floats; for int8, (k / 32, R) ActivationBlocks.
+/// They are prepared once per product, in a form that its multiply() alone knows: panels of some rows, each
+/// of which lies as the registers want it.
 struct PrepareCall {
   const float* x = nullptr;
   int64_t x_stride = 0;
   const int32_t* x_rows = nullptr;  // row i of the product is row x_rows[i] of x; nullptr: row i
   int64_t m = 0, k = 0;
-  std::byte* prepared = nullptr;  // m * prepared_row_bytes(k)
+  std::byte* prepared = nullptr;  // m, rounded up to row_multiple, times row_bytes
 };
 
 struct ProductCall {
@@ -47,23 +47,32 @@ static_assert(sizeof(ActivationBlock) == 48);
 
 /// The kernels of one weight type with one representation of activations.
 struct ProductFunctions {
-  /// Prepares rows [begin, end); begin is a multiple of max_panel.
+  /// Prepares rows [begin, end); begin is a multiple of `panel`.
   void (*prepare)(const PrepareCall& call, int64_t begin, int64_t end) = nullptr;
-  /// Computes the columns of y that belong to tiles [begin, end).
-  void (*multiply)(const ProductCall& call, int64_t begin, int64_t end) = nullptr;
+  /// Computes the columns of y that belong to tiles [begin, end). `scratch` is the thread's.
+  void (*multiply)(const ProductCall& call, int64_t begin, int64_t end, std::byte* scratch) = nullptr;
+  int64_t (*row_bytes)(int64_t k) =
+      nullptr;  // of a prepared row; row r of x begins at r of them if r % panel = 0
+  int64_t panel = 1;
+  int64_t least_tiles = 1;      // that multiply() should be given, for speed
+  bool lone_row_as_is = false;  // a single row is prepared by pointing at it
 };
 
 struct TileFunctions {
-  int64_t max_panel = 0;
-  /// Null functions where there is no such kernel (int8 activations with plain weights).
-  ProductFunctions (*product)(DType weight, bool int8_activations) = nullptr;
+  /// For products of m rows. Neither an output's bits nor the bytes of a row depend on m. Null functions
+  /// where there is no such kernel (int8 activations with plain weights).
+  ProductFunctions (*product)(DType weight, ops::Activations activations, int64_t m) = nullptr;
   /// One row of a tile as floats.
   void (*unpack)(DType dtype, const std::byte* tile, int64_t row, int64_t k, float* out) = nullptr;
+  int64_t row_multiple = 1;  // there is room for this many prepared rows, or a multiple
+  /// Scratch of one thread in multiply(), for products of k columns; nullptr: none.
+  int64_t (*scratch_bytes)(int64_t k) = nullptr;
 };
 
 const TileFunctions& scalar_tile_functions();
 const TileFunctions& avx2_tile_functions();
 const TileFunctions& avx512_tile_functions();
 const TileFunctions& avx512vnni_tile_functions();
+const TileFunctions& amx_tile_functions();
 
 }  // namespace sluice::cpu

@@ -21,40 +21,19 @@ using ops::MoeMlp;
 constexpr int64_t kAloneElements = 8192;
 constexpr int64_t kAloneBytes = 32 << 10;
 
-bool is_int8(const Linear::Desc& d) { return d.activations == ops::Activations::int8; }
+void prepare_rows(const ProductFunctions& product, const PrepareCall& call, ThreadPool& pool) {
+  if (call.m * call.k <= kAloneElements) return product.prepare(call, 0, call.m);
+  const int64_t grain = product.panel * ceil_div<int64_t>(kAloneElements, product.panel * call.k);
+  pool.parallel_for(call.m, grain,
+                    [&](int64_t begin, int64_t end, int) { product.prepare(call, begin, end); });
+}
 
-void run_linear(const TileFunctions& functions, const Linear::Desc& d, const Linear::Args& a,
-                ThreadPool& pool, std::byte* workspace) {
-  const ProductFunctions product = functions.product(d.weight, is_int8(d));
-  const int64_t m = a.x.rows;
-  ProductCall call{.weight = a.weight,
-                   .bias = d.bias ? a.bias : nullptr,
-                   .y = a.y.f32(),
-                   .y_stride = a.y.stride,
-                   .m = m,
-                   .n = d.n,
-                   .k = d.k};
-  if (m == 1 && !is_int8(d)) {
-    call.prepared = static_cast<const std::byte*>(a.x.data);  // a panel of one row is the row
-  } else {
-    const PrepareCall prepare{
-        .x = a.x.f32(), .x_stride = a.x.stride, .m = m, .k = d.k, .prepared = workspace};
-    if (m * d.k <= kAloneElements) {
-      product.prepare(prepare, 0, m);
-    } else {
-      const int64_t panels = ceil_div(m, functions.max_panel);
-      pool.parallel_for(panels, 1, [&](int64_t begin, int64_t end, int) {
-        product.prepare(prepare, begin * functions.max_panel, std::min(m, end * functions.max_panel));
-      });
-    }
-    call.prepared = workspace;
-  }
-  const int64_t tiles = ceil_div(d.n, kTileRows);
-  const int64_t tile_bytes =
-      kTileRows * static_cast<int64_t>(row_bytes(d.weight, static_cast<uint64_t>(d.k)));
-  const int64_t least = ceil_div(kAloneBytes, tile_bytes * m);
-  pool.parallel_for(tiles, balanced_grain(tiles, pool.threads(), least),
-                    [&](int64_t begin, int64_t end, int) { product.multiply(call, begin, end); });
+/// How many rows of x, a multiple of its panel, a task of a product computes: all, unless the tasks that the
+/// tiles make are too few to keep the threads busy.
+int64_t rows_of_task(const ProductFunctions& product, int64_t m, int64_t tile_tasks, int threads) {
+  constexpr int64_t kTasksPerThread = 4, kLeastRows = 64;
+  const int64_t parts = std::min(ceil_div(kTasksPerThread * threads, tile_tasks), m / kLeastRows);
+  return threads == 1 || parts <= 1 ? m : round_up(ceil_div(m, parts), product.panel);
 }
 
 void run_embed(const Embed::Desc& d, const Embed::Args& a, const ops::Launch& launch) {
@@ -75,32 +54,34 @@ void run_embed(const Embed::Desc& d, const Embed::Args& a, const ops::Launch& la
 
 /// What one instruction set reaches on one core, roughly: floats and bytes multiplied a second.
 struct IsaRates {
-  double f32, int8;
+  double f32, int8, bf16;
 };
 
 template <Isa>
 struct Rows16;
-#define SLUICE_ROWS16(isa, rows_isa, f32_rate, int8_rate)                             \
+#define SLUICE_ROWS16(isa, rows_isa, f32_rate, int8_rate, bf16_rate)                  \
   template <>                                                                         \
   struct Rows16<Isa::isa> {                                                           \
     static constexpr std::string_view kLinear = "cpu.linear.rows16." #isa;            \
     static constexpr std::string_view kMoe = "cpu.moe_mlp.rows16." #isa;              \
-    static constexpr IsaRates kRates{f32_rate, int8_rate};                            \
+    static constexpr IsaRates kRates{f32_rate, int8_rate, bf16_rate};                 \
     static const TileFunctions& functions() { return isa##_tile_functions(); }        \
     static const RowFunctions& row_functions() { return rows_isa##_row_functions(); } \
   };
-SLUICE_ROWS16(scalar, scalar, 1e9, 1e9)
-SLUICE_ROWS16(avx2, avx2, 40e9, 80e9)
-SLUICE_ROWS16(avx512, avx512, 60e9, 120e9)
-SLUICE_ROWS16(avx512vnni, avx512, 60e9, 250e9)
+SLUICE_ROWS16(scalar, scalar, 1e9, 1e9, 1e9)
+SLUICE_ROWS16(avx2, avx2, 40e9, 80e9, 40e9)
+SLUICE_ROWS16(avx512, avx512, 60e9, 120e9, 60e9)
+SLUICE_ROWS16(avx512vnni, avx512, 60e9, 250e9, 60e9)
+SLUICE_ROWS16(amx, avx512, 300e9, 700e9, 1200e9)
 #undef SLUICE_ROWS16
 
 template <Isa I>
 double product_seconds(const ops::Cost& cost, ops::Activations activations) {
   constexpr double kBytesPerSecond = 15e9;
   const IsaRates rates = Rows16<I>::kRates;
-  return roofline_seconds(cost,
-                          {kBytesPerSecond, activations == ops::Activations::int8 ? rates.int8 : rates.f32});
+  return roofline_seconds(cost, {kBytesPerSecond, activations == ops::Activations::int8   ? rates.int8
+                                                  : activations == ops::Activations::bf16 ? rates.bf16
+                                                                                          : rates.f32});
 }
 
 template <Isa I>
@@ -112,17 +93,16 @@ void add_kernels(ops::Kernels& kernels) {
                     int64_t rows) { return product_seconds<I>(Linear::cost(d, rows), d.activations); },
       .run =
           [](const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
-            run_linear(Rows16<I>::functions(), d, a, pool_of(launch), launch.workspace);
+            run_linear_rows16(Rows16<I>::functions(), d, a, pool_of(launch), launch.workspace);
           },
       .workspace_bytes =
-          [](const Linear::Desc& d, int64_t max_rows, int) {
-            return static_cast<uint64_t>(max_rows * prepared_row_bytes(d.k, d.activations));
+          [](const Linear::Desc& d, int64_t max_rows, int threads) {
+            return linear_rows16_workspace_bytes(Rows16<I>::functions(), d, max_rows, threads);
           },
       .layout = &rows16_layout()});
   kernels.add(ops::Kernel<MoeMlp>{
       .name = Rows16<I>::kMoe,
       .refuses = [](const MoeMlp::Desc& d) -> std::string {
-        if (d.activation == ops::ActivationKind::gelu) return "gelu with erf is computed by the reference";
         const std::string up = rows16_refuses(d.gate_up_linear());
         return up.empty() ? rows16_refuses(d.down_linear()) : up;
       },
@@ -133,21 +113,73 @@ void add_kernels(ops::Kernels& kernels) {
             run_moe_rows16(Rows16<I>::functions(), Rows16<I>::row_functions(), d, a, pool_of(launch),
                            launch.workspace);
           },
-      .workspace_bytes = moe_rows16_workspace_bytes,
+      .workspace_bytes =
+          [](const MoeMlp::Desc& d, int64_t max_rows, int threads) {
+            return moe_rows16_workspace_bytes(Rows16<I>::functions(), d, max_rows, threads);
+          },
       .layout = &rows16_layout()});
 }
 
 }  // namespace
 
-int64_t prepared_row_bytes(int64_t k, ops::Activations activations) {
-  if (activations == ops::Activations::f32) return k * static_cast<int64_t>(sizeof(float));
-  return k / kChunk * static_cast<int64_t>(sizeof(ActivationBlock));
+void run_linear_rows16(const TileFunctions& functions, const Linear::Desc& d, const Linear::Args& a,
+                       ThreadPool& pool, std::byte* workspace) {
+  const int64_t m = a.x.rows;
+  const ProductFunctions product = functions.product(d.weight, d.activations, m);
+  Workspace scratch(workspace);
+  auto* prepared = scratch.take<std::byte>(prepared_bytes(functions, d, m));
+  auto* of_threads = scratch.take<std::byte>(0);
+  const int64_t of_thread = thread_scratch_bytes(functions, d);
+  const bool as_is = m == 1 && product.lone_row_as_is;
+  if (!as_is)
+    prepare_rows(product, {.x = a.x.f32(), .x_stride = a.x.stride, .m = m, .k = d.k, .prepared = prepared},
+                 pool);
+
+  const int64_t tiles = ceil_div(d.n, kTileRows);
+  const int64_t tile_bytes =
+      kTileRows * static_cast<int64_t>(row_bytes(d.weight, static_cast<uint64_t>(d.k)));
+  const int64_t worth_telling = ceil_div(kAloneBytes, tile_bytes * std::max<int64_t>(m, 1));
+  const int64_t grain = balanced_grain(tiles, pool.threads(), std::max(product.least_tiles, worth_telling));
+  const int64_t tile_tasks = ceil_div(tiles, grain),
+                rows = rows_of_task(product, m, tile_tasks, pool.threads());
+  pool.parallel_for(tile_tasks * ceil_div(m, rows), 1, [&](int64_t task, int64_t, int worker) {
+    const int64_t row = task / tile_tasks * rows, tile = task % tile_tasks * grain;
+    product.multiply({.prepared = as_is ? static_cast<const std::byte*>(a.x.data)
+                                        : prepared + row * product.row_bytes(d.k),
+                      .weight = a.weight,
+                      .bias = d.bias ? a.bias : nullptr,
+                      .y = a.y.f32(row),
+                      .y_stride = a.y.stride,
+                      .m = std::min(rows, m - row),
+                      .n = d.n,
+                      .k = d.k},
+                     tile, std::min(tile + grain, tiles), of_threads + worker * of_thread);
+  });
+}
+
+uint64_t linear_rows16_workspace_bytes(const TileFunctions& functions, const Linear::Desc& d,
+                                       int64_t max_rows, int threads) {
+  return scratch_bytes<std::byte>(prepared_bytes(functions, d, max_rows)) +
+         static_cast<uint64_t>(threads * thread_scratch_bytes(functions, d));
+}
+
+int64_t prepared_bytes(const TileFunctions& functions, const Linear::Desc& d, int64_t rows) {
+  return round_up(rows, functions.row_multiple) *
+         functions.product(d.weight, d.activations, rows).row_bytes(d.k);
+}
+int64_t thread_scratch_bytes(const TileFunctions& functions, const Linear::Desc& d) {
+  return functions.scratch_bytes == nullptr ? 0 : round_up<int64_t>(functions.scratch_bytes(d.k), kCacheLine);
 }
 
 std::string rows16_refuses(const Linear::Desc& d) {
   if (!is_rows16_dtype(d.weight)) return fmt::format("the layout does not hold {}", name(d.weight));
   if (d.k % info(d.weight).block_elems != 0) return "k is not a multiple of the weight type's block";
-  if (is_int8(d) && !is_block_type(d.weight)) return "int8 activations are for quantised weights";
+  if (d.activations == ops::Activations::int8 && !is_block_type(d.weight))
+    return "int8 activations are for quantised weights";
+  if (d.activations != ops::Activations::f32 && d.activations != ops::Activations::int8 &&
+      !(d.activations == ops::Activations::bf16 && d.weight == DType::bf16))
+    return fmt::format("{} activations do not go with {} weights here", enum_name(d.activations),
+                       name(d.weight));
   return {};
 }
 
@@ -157,6 +189,7 @@ int64_t balanced_grain(int64_t items, int threads, int64_t least) {
 }
 
 void register_rows16_kernels(ops::Kernels& kernels, Isa isa) {
+  if (isa >= Isa::amx) add_kernels<Isa::amx>(kernels);
   if (isa >= Isa::avx512vnni) add_kernels<Isa::avx512vnni>(kernels);
   if (isa >= Isa::avx512) add_kernels<Isa::avx512>(kernels);
   if (isa >= Isa::avx2) add_kernels<Isa::avx2>(kernels);

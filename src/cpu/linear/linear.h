@@ -13,8 +13,9 @@ namespace sluice::cpu {
 /// wins a tie.
 void register_rows16_kernels(ops::Kernels& kernels, Isa isa);
 
-/// Bytes of one prepared row of x (see PrepareCall).
-int64_t prepared_row_bytes(int64_t k, ops::Activations activations);
+/// Scratch bytes: for up to `rows` prepared rows of x, and of one thread in multiply().
+int64_t prepared_bytes(const TileFunctions& functions, const ops::Linear::Desc& desc, int64_t rows);
+int64_t thread_scratch_bytes(const TileFunctions& functions, const ops::Linear::Desc& desc);
 
 /// Empty when the rows16 kernels can compute `desc`.
 std::string rows16_refuses(const ops::Linear::Desc& desc);
@@ -23,9 +24,15 @@ std::string rows16_refuses(const ops::Linear::Desc& desc);
 /// `least` items.
 int64_t balanced_grain(int64_t items, int threads, int64_t least = 1);
 
+void run_linear_rows16(const TileFunctions& functions, const ops::Linear::Desc& desc,
+                       const ops::Linear::Args& args, ThreadPool& pool, std::byte* workspace);
+uint64_t linear_rows16_workspace_bytes(const TileFunctions& functions, const ops::Linear::Desc& desc,
+                                       int64_t max_rows, int threads);
+
 void run_moe_rows16(const TileFunctions& functions, const RowFunctions& row_functions,
                     const ops::MoeMlp::Desc& desc, const ops::MoeMlp::Args& args, ThreadPool& pool,
                     std::byte* workspace);
-uint64_t moe_rows16_workspace_bytes(const ops::MoeMlp::Desc& desc, int64_t max_rows, int threads);
+uint64_t moe_rows16_workspace_bytes(const TileFunctions& functions, const ops::MoeMlp::Desc& desc,
+                                    int64_t max_rows, int threads);
 
 }  // namespace sluice::cpu

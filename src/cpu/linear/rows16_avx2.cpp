@@ -1,11 +1,11 @@
 #include "cpu/simd/avx2.h"
 // The kernels are made of the vocabulary above.
-#include "cpu/linear/rows16_product.h"
+#include "cpu/linear/rows16_functions.h"
 
 namespace sluice::cpu {
 
 const TileFunctions& avx2_tile_functions() {
-  static constexpr TileFunctions functions{avx2::kMaxPanel, avx2::product_functions, avx2::unpack};
+  static constexpr TileFunctions functions{.product = avx2::product_functions, .unpack = avx2::unpack};
   return functions;
 }
 

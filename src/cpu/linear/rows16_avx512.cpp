@@ -1,11 +1,11 @@
 #include "cpu/simd/avx512.h"
 // The kernels are made of the vocabulary above.
-#include "cpu/linear/rows16_product.h"
+#include "cpu/linear/rows16_functions.h"
 
 namespace sluice::cpu {
 
 const TileFunctions& avx512_tile_functions() {
-  static constexpr TileFunctions functions{avx512::kMaxPanel, avx512::product_functions, avx512::unpack};
+  static constexpr TileFunctions functions{.product = avx512::product_functions, .unpack = avx512::unpack};
   return functions;
 }
 

@@ -41,15 +41,26 @@ SLUICE_SIMD const float* source_row(const PrepareCall& c, int64_t row) {
   return c.x + (c.x_rows != nullptr ? c.x_rows[row] : row) * c.x_stride;
 }
 
-static void prepare_f32(const PrepareCall& c, int64_t begin, int64_t end) {
+/// A panel of R rows as floats, (k, R); `Round` makes one of an element.
+template <float (*Round)(float)>
+static void prepare_floats(const PrepareCall& c, int64_t begin, int64_t end) {
   for_each_panel(begin, end, [&](auto panel, int64_t first) {
     constexpr int R = decltype(panel)::value;
     float* out = reinterpret_cast<float*>(c.prepared) + first * c.k;
     for (int r = 0; r < R; ++r) {
       const float* x = source_row(c, first + r);
-      for (int64_t k = 0; k < c.k; ++k) out[k * R + r] = x[k];
+      for (int64_t k = 0; k < c.k; ++k) out[k * R + r] = Round(x[k]);
     }
   });
+}
+SLUICE_SIMD float keep(float x) { return x; }
+SLUICE_SIMD float round_to_bf16(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  const bool nan = (bits & 0x7fffffff) > 0x7f800000;
+  bits = (nan ? bits | 0x400000 : bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000;
+  __builtin_memcpy(&x, &bits, 4);
+  return x;
 }
 
 /// What a product needs of the sums of quantised activations.
@@ -91,6 +102,11 @@ SLUICE_SIMD void quantize(const float* x, ActivationBlock* out) {
   out->unused = 0;
 }
 
+static int64_t int8_row_bytes(int64_t k) {
+  return k / kChunk * static_cast<int64_t>(sizeof(ActivationBlock));
+}
+
+/// A panel of R rows as (k / 32, R) ActivationBlocks.
 template <CodedFormat F>
 static void prepare_int8(const PrepareCall& c, int64_t begin, int64_t end) {
   for_each_panel(begin, end, [&](auto panel, int64_t first) {
@@ -222,15 +238,14 @@ SLUICE_SIMD void multiply_tiles(const ProductCall& c, int64_t tile_bytes, int64_
 }
 
 template <CodedFormat F>
-static void multiply_tiles_int8(const ProductCall& c, int64_t begin, int64_t end) {
-  const int64_t row_bytes = c.k / kChunk * static_cast<int64_t>(sizeof(ActivationBlock));
-  multiply_tiles(c, c.k / F.elems * F.tile_bytes(), row_bytes, begin, end,
+static void multiply_tiles_int8(const ProductCall& c, int64_t begin, int64_t end, std::byte*) {
+  multiply_tiles(c, c.k / F.elems * F.tile_bytes(), int8_row_bytes(c.k), begin, end,
                  [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* x,
                     auto& sum) { multiply_int8<F, decltype(panel)::value>(tile, part, k, x, sum); });
 }
 
 template <CodedFormat F>
-static void multiply_tiles_f32(const ProductCall& c, int64_t begin, int64_t end) {
+static void multiply_tiles_f32(const ProductCall& c, int64_t begin, int64_t end, std::byte*) {
   multiply_tiles(
       c, c.k / F.elems * F.tile_bytes(), c.k * 4, begin, end,
       [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* prepared, auto& sum) {
@@ -247,67 +262,10 @@ static void multiply_tiles_f32(const ProductCall& c, int64_t begin, int64_t end)
 }
 
 template <DType D>
-static void multiply_tiles_plain(const ProductCall& c, int64_t begin, int64_t end) {
+static void multiply_tiles_plain(const ProductCall& c, int64_t begin, int64_t end, std::byte*) {
   multiply_tiles(c, c.k * kTileRows * (D == DType::f32 ? 4 : 2), c.k * 4, begin, end,
                  [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* x,
                     auto& sum) { multiply_plain<D, decltype(panel)::value>(tile, part, k, x, sum); });
-}
-
-static ProductFunctions product_functions(DType weight, bool int8_activations) {
-  switch (weight) {
-#define X(format)                                                                                 \
-  case (format).dtype:                                                                            \
-    return int8_activations ? ProductFunctions{prepare_int8<format>, multiply_tiles_int8<format>} \
-                            : ProductFunctions{prepare_f32, multiply_tiles_f32<format>};
-    SLUICE_CODED_FORMATS(X)
-#undef X
-#define X(dtype)                                 \
-  case DType::dtype:                             \
-    return int8_activations ? ProductFunctions{} \
-                            : ProductFunctions{prepare_f32, multiply_tiles_plain<DType::dtype>};
-    X(f32)
-    X(f16)
-    X(bf16)
-#undef X
-    default:
-      return {};
-  }
-}
-
-template <CodedFormat F>
-static void unpack_coded(const std::byte* tile, int64_t row, int64_t k, float* out) {
-  float block[F.elems * kLanes];
-  for (int64_t i = 0; i < k; i += F.elems, tile += F.tile_bytes()) {
-    dequantise_block<F>(tile, row / kLanes, block);
-    for (int e = 0; e < F.elems; ++e) *out++ = block[e * kLanes + row % kLanes];
-  }
-}
-
-template <DType D>
-static void unpack_plain(const std::byte* tile, int64_t row, int64_t k, float* out) {
-  constexpr int64_t kBytes = D == DType::f32 ? 4 : 2;
-  const int64_t part = row / kLanes, lane = row % kLanes;
-  float column[kLanes];
-  for (int64_t i = 0; i < k; ++i) {
-    store(column, load_plain<D>(tile + (i * kTileRows + part * kLanes) * kBytes));
-    out[i] = column[lane];
-  }
-}
-
-static void unpack(DType dtype, const std::byte* tile, int64_t row, int64_t k, float* out) {
-  switch (dtype) {
-#define X(format)      \
-  case (format).dtype: \
-    return unpack_coded<format>(tile, row, k, out);
-    SLUICE_CODED_FORMATS(X)
-#undef X
-    case DType::f32:
-      return unpack_plain<DType::f32>(tile, row, k, out);
-    case DType::f16:
-      return unpack_plain<DType::f16>(tile, row, k, out);
-    default:
-      return unpack_plain<DType::bf16>(tile, row, k, out);
-  }
 }
 
 }  // namespace sluice::cpu::SLUICE_ISA

@@ -1,11 +1,11 @@
 #include "cpu/simd/scalar.h"
 // The kernels are made of the vocabulary above.
-#include "cpu/linear/rows16_product.h"
+#include "cpu/linear/rows16_functions.h"
 
 namespace sluice::cpu {
 
 const TileFunctions& scalar_tile_functions() {
-  static constexpr TileFunctions functions{scalar::kMaxPanel, scalar::product_functions, scalar::unpack};
+  static constexpr TileFunctions functions{.product = scalar::product_functions, .unpack = scalar::unpack};
   return functions;
 }
 

@@ -9,6 +9,7 @@
 #include "cpu/reference/reference.h"
 #include "cpu/workspace.h"
 #include "quant/format.h"
+#include "tensor/half.h"
 
 namespace sluice::cpu::reference {
 namespace {
@@ -22,7 +23,12 @@ const std::byte* plain_row(const Linear::Desc& d, const std::byte* weight, int64
   return weight + static_cast<uint64_t>(n) * row_bytes(d.weight, static_cast<uint64_t>(d.k));
 }
 
-void run_f32(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, std::byte* workspace) {
+float representation(ops::Activations activations, float x) {
+  if (activations == ops::Activations::f16) return f16_to_f32(f32_to_f16(x));
+  return activations == ops::Activations::bf16 ? bf16_to_f32(f32_to_bf16(x)) : x;
+}
+
+void run_float(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, std::byte* workspace) {
   float* rows = Workspace(workspace).take<float>(d.k * pool.threads());
   pool.parallel_for(d.n, 16, [&](int64_t begin, int64_t end, int worker) {
     float* w = rows + worker * d.k;
@@ -31,7 +37,7 @@ void run_f32(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, std
       for (int64_t m = 0; m < a.x.rows; ++m) {
         const float* x = a.x.f32(m);
         double sum = 0;
-        for (int64_t k = 0; k < d.k; ++k) sum += double{x[k]} * w[k];
+        for (int64_t k = 0; k < d.k; ++k) sum += double{representation(d.activations, x[k])} * w[k];
         a.y.f32(m)[n] = static_cast<float>(sum + (d.bias ? a.bias[n] : 0));
       }
     }
@@ -115,11 +121,15 @@ std::string linear_refuses(const Linear::Desc& d) {
   if (d.k % info(d.weight).block_elems != 0) return "k is not a multiple of the weight type's block";
   if (d.activations == ops::Activations::int8 && !is_block_type(d.weight))
     return "int8 activations are for quantised weights";
+  if (d.activations == ops::Activations::bf16 && d.weight != DType::bf16)
+    return "bf16 activations are for bf16 weights";
+  if (d.activations == ops::Activations::f16 && d.weight != DType::f16)
+    return "f16 activations are for f16 weights";
   return {};
 }
 
 uint64_t linear_workspace_bytes(const Linear::Desc& d, int64_t max_rows, int threads) {
-  if (d.activations == ops::Activations::f32) return scratch_bytes<float>(d.k * threads);
+  if (d.activations != ops::Activations::int8) return scratch_bytes<float>(d.k * threads);
   const int64_t blocks = d.k / kActivationBlock, groups = d.k / kGroup;
   return scratch_bytes<int8_t>(max_rows * d.k) + scratch_bytes<float>(max_rows * blocks) +
          scratch_bytes<int8_t>(d.k * threads) + 2 * scratch_bytes<float>(groups * threads);
@@ -127,7 +137,7 @@ uint64_t linear_workspace_bytes(const Linear::Desc& d, int64_t max_rows, int thr
 
 void run_linear(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, std::byte* workspace) {
   if (d.activations == ops::Activations::int8) return run_int8(d, a, pool, workspace);
-  run_f32(d, a, pool, workspace);
+  run_float(d, a, pool, workspace);
 }
 
 ops::Kernel<Linear> linear() {

@@ -9,7 +9,7 @@
 namespace sluice::cpu {
 
 struct RowFunctions {
-  /// y (dim) = f(x) or f(x[0:dim]) * x[dim:2 dim]; not for gelu with erf.
+  /// y (dim) = f(x) or f(x[0:dim]) * x[dim:2 dim].
   void (*activate)(ops::ActivationKind kind, bool gated, int64_t dim, const float* x, float* y) = nullptr;
   /// One row of add_norm; absent pointers as in its Args.
   void (*add_norm)(const ops::AddNorm::Desc& desc, const ops::AddNorm::Args& args, int64_t row) = nullptr;

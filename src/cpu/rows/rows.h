@@ -35,6 +35,10 @@ SLUICE_SIMD F32 activation(F32 x) {
     const F32 cubic = fma(mul(mul(x, x), x), set1(0.044715f), x);
     return sigmoid_times(x, mul(cubic, set1(2 * 0.79788456080286536f)));
   }
+  if constexpr (K == ActivationKind::gelu) {  // x * erfc(-x / sqrt 2) / 2, from erfc of what is positive
+    const F32 tail = mul(set1(0.5f), erfc(mul(abs(x), set1(0.70710678118654752f))));
+    return mul(x, select_less(x, zero(), tail, sub(set1(1.0f), tail)));
+  }
   const F32 positive = max(zero(), x);
   if constexpr (K == ActivationKind::relu) return positive;
   if constexpr (K == ActivationKind::relu2) return mul(positive, positive);
@@ -52,6 +56,7 @@ static void activate_as(bool gated, int64_t dim, const float* x, float* y) {
 static void activate(ops::ActivationKind kind, bool gated, int64_t dim, const float* x, float* y) {
   using ops::ActivationKind;
   if (kind == ActivationKind::silu) return activate_as<ActivationKind::silu>(gated, dim, x, y);
+  if (kind == ActivationKind::gelu) return activate_as<ActivationKind::gelu>(gated, dim, x, y);
   if (kind == ActivationKind::gelu_tanh) return activate_as<ActivationKind::gelu_tanh>(gated, dim, x, y);
   if (kind == ActivationKind::relu) return activate_as<ActivationKind::relu>(gated, dim, x, y);
   activate_as<ActivationKind::relu2>(gated, dim, x, y);

@@ -2,14 +2,18 @@
 // kernel is written once in these names and compiled for each instruction set in a file of its own with its
 // own flags, in a namespace of its own, so that no instruction leaks into code for lesser machines.
 //
-// This is AVX-512 (F, BW, DQ, VL): 16 lanes. With SLUICE_WITH_VNNI, dot products use VPDPBUSD.
+// This is AVX-512 (F, BW, DQ, VL): 16 lanes. With SLUICE_WITH_VNNI, and in kernels on tile registers with
+// SLUICE_WITH_AMX, dot products use VPDPBUSD.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstdint>
 
-#ifdef SLUICE_WITH_VNNI
+#if defined(SLUICE_WITH_AMX)
+#define SLUICE_WITH_VNNI
+#define SLUICE_ISA amx
+#elif defined(SLUICE_WITH_VNNI)
 #define SLUICE_ISA avx512vnni
 #else
 #define SLUICE_ISA avx512
@@ -78,14 +82,22 @@ SLUICE_SIMD F32 select_less(F32 a, F32 b, F32 yes, F32 no) {
 
 SLUICE_SIMD I32 set1(int32_t x) { return {_mm512_set1_epi32(x)}; }
 SLUICE_SIMD I32 load_bytes(const void* p) { return {_mm512_loadu_si512(p)}; }
+SLUICE_SIMD void store_bytes(void* p, I32 a) { _mm512_storeu_si512(p, a.v); }
 /// The four bytes at p in every lane.
 SLUICE_SIMD I32 splat_bytes(const void* p) {
   int32_t word;
   __builtin_memcpy(&word, p, 4);
   return set1(word);
 }
+/// Two rows of kLanes 16-bit words: in each lane a word of `even`, above it one of `odd`.
+SLUICE_SIMD I32 interleave_halves(const void* even, const void* odd) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(even)));
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(odd)));
+  return {_mm512_or_si512(low, _mm512_slli_epi32(high, 16))};
+}
 SLUICE_SIMD I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 SLUICE_SIMD I32 sub(I32 a, I32 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+SLUICE_SIMD I32 sub_bytes(I32 a, I32 b) { return {_mm512_sub_epi8(a.v, b.v)}; }
 SLUICE_SIMD I32 bit_and(I32 a, I32 b) { return {_mm512_and_si512(a.v, b.v)}; }
 SLUICE_SIMD I32 bit_or(I32 a, I32 b) { return {_mm512_or_si512(a.v, b.v)}; }
 SLUICE_SIMD I32 bit_xor(I32 a, I32 b) { return {_mm512_xor_si512(a.v, b.v)}; }

@@ -61,9 +61,20 @@ SLUICE_SIMD I32 load_bytes(const void* p) {
   std::memcpy(&r.v, p, 4);
   return r;
 }
+SLUICE_SIMD void store_bytes(void* p, I32 a) { std::memcpy(p, &a.v, 4); }
 SLUICE_SIMD I32 splat_bytes(const void* p) { return load_bytes(p); }
+SLUICE_SIMD I32 interleave_halves(const void* even, const void* odd) {
+  uint16_t low, high;
+  std::memcpy(&low, even, 2), std::memcpy(&high, odd, 2);
+  return {low | static_cast<uint32_t>(high) << 16};
+}
 SLUICE_SIMD I32 add(I32 a, I32 b) { return {a.v + b.v}; }
 SLUICE_SIMD I32 sub(I32 a, I32 b) { return {a.v - b.v}; }
+SLUICE_SIMD I32 sub_bytes(I32 a, I32 b) {
+  uint32_t out = 0;
+  for (int j = 0; j < 32; j += 8) out |= (((a.v >> j) - (b.v >> j)) & 255) << j;
+  return {out};
+}
 SLUICE_SIMD I32 bit_and(I32 a, I32 b) { return {a.v & b.v}; }
 SLUICE_SIMD I32 bit_or(I32 a, I32 b) { return {a.v | b.v}; }
 SLUICE_SIMD I32 bit_xor(I32 a, I32 b) { return {a.v ^ b.v}; }

@@ -1,0 +1,30 @@
+#define SLUICE_WITH_AMX
+#include "cpu/simd/avx512.h"
+// The kernels are made of the vocabulary above.
+#include "cpu/linear/amx_tiles.h"
+#include "cpu/linear/tile_product.h"
+
+namespace sluice::cpu {
+namespace {
+
+// Tile registers need fewer instructions from this many rows of x on; with quantised weights both compute the
+// same.
+constexpr int64_t kLeastRows = 9;
+
+ProductFunctions product(DType weight, ops::Activations activations, int64_t m) {
+  const ProductFunctions tiles = amx::amx_product_functions<AmxTiles>(weight, activations, m);
+  if (tiles.multiply != nullptr && (!is_block_type(weight) || m >= kLeastRows)) return tiles;
+  return avx512vnni_tile_functions().product(weight, activations, m);
+}
+
+}  // namespace
+
+const TileFunctions& amx_tile_functions() {
+  static const TileFunctions functions{.product = product,
+                                       .unpack = avx512vnni_tile_functions().unpack,
+                                       .row_multiple = kTileEdge,
+                                       .scratch_bytes = amx::tile_scratch_bytes};
+  return functions;
+}
+
+}  // namespace sluice::cpu

@@ -1,0 +1,445 @@
+// Products on tile registers (Intel AMX) with weights in the rows16 layout. Included once per instruction
+// set, after its simd header. The tile instructions are a template parameter: amx_tiles.h has the real ones,
+// emulated_tiles.h computes the same in plain code.
+//
+// A tile register holds 16 rows of up to 64 bytes, and one instruction is C (16, 16) += A (16, K) * B (K,
+// 16): A are 16 rows of x, B comes from the 16 rows of W that a rows16 tile interleaves. B's rows are lines
+// of four bytes, or two bf16, of consecutive columns for each of them: for codes just what codes() yields, so
+// only their bits are unpacked, once for all rows of x, into scratch memory that stays in the second level
+// cache.
+//
+//   int8   The integers of one scale group are one instruction, then scaled and summed in fp32 exactly as
+//          rows16_product.h does: the same bits, whichever of the two computes a row.
+//   bf16   Sums stay in tile registers over k. A float that is more than a bf16 is split into a sum of up to
+//          three, each exact, and the products of parts that could matter are summed: x (3 parts) with bf16
+//          weights is exact before summation, with the others to 2^-24 of |x| |w|. An output's sum has one
+//          order whatever the number of rows.
+#pragma once
+
+#include "cpu/linear/rows16_product.h"
+#include "cpu/linear/tiles.h"
+
+namespace sluice::cpu::SLUICE_ISA {
+
+// What a task keeps in a second level cache of 2 MiB: unpacked weights of up to kMostTiles tiles, and the
+// sums of up to kMostRows rows of x with them. The third level is slow (6 bytes a cycle and core on Xeons of
+// 2023): the wider the tiles together, the less often rows of x come from there.
+constexpr int64_t kUnpackedBytes = 768 << 10;
+constexpr int64_t kMostTiles = 16;
+constexpr int64_t kMostRows = 512;
+constexpr int64_t kSumBytes = kMostTiles * kMostRows * 64;
+
+SLUICE_SIMD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// ---- int8
+
+/// A tile of codes: (k / 4) lines; then scales (groups, 16), then offsets (groups, 16).
+struct UnpackedCodes {
+  std::byte* lines;
+  float *scale, *min;
+  static int64_t bytes(int64_t k) { return 16 * k + 2 * (k / 16) * 64; }
+  UnpackedCodes(std::byte* begin, int64_t k, int64_t groups)
+      : lines(begin),
+        scale(reinterpret_cast<float*>(begin + kTileEdge * k)),
+        min(scale + groups * kTileEdge) {}
+};
+
+/// 16 rows of x: codes (k / 32, 16, 32), then d (k / 32, 16), then d_sum (k / 32, 2, 16); see
+/// ActivationBlock.
+struct CodedPanel {
+  std::byte* codes;
+  float *d, *d_sum;
+  CodedPanel(std::byte* prepared, int64_t row, int64_t k)
+      : codes(prepared + row * int8_row_bytes(k)),
+        d(reinterpret_cast<float*>(codes + kTileEdge * k)),
+        d_sum(d + k / kChunk * kTileEdge) {}
+};
+
+template <CodedFormat F>
+static void prepare_tiles_int8(const PrepareCall& c, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t r = row % kTileEdge;
+    const CodedPanel panel(c.prepared, row - r, c.k);
+    const float* x = source_row(c, row);
+    for (int64_t b = 0; b < c.k / kChunk; ++b) {
+      ActivationBlock block;
+      quantize<F>(x + b * kChunk, &block);
+      __builtin_memcpy(panel.codes + (b * kTileEdge + r) * kChunk, block.q, sizeof block.q);
+      panel.d[b * kTileEdge + r] = block.d;
+      if constexpr (F.has_min()) {
+        for (int h = 0; h < 2; ++h) panel.d_sum[(2 * b + h) * kTileEdge + r] = block.d_sum[h];
+      }
+    }
+  }
+}
+
+template <CodedFormat F>
+static void unpack_codes(const std::byte* tile, int64_t k, const UnpackedCodes& out) {
+  std::byte* line = out.lines;
+  for (int64_t i = 0; i < k; i += F.elems, tile += F.tile_bytes(), line += F.elems / 4 * kLineBytes) {
+    for (int64_t part = 0; part < kParts; ++part) {
+      F32 scale[F.groups()], min[F.groups()];
+      scales<F>(tile, part, scale, min);
+      for (int g = 0; g < F.groups(); ++g) {
+        const int64_t at = (i / F.group + g) * kTileEdge + part * kLanes;
+        store(out.scale + at, scale[g]);
+        if constexpr (F.has_min()) store(out.min + at, min[g]);
+      }
+      for (int c = 0; c < F.chunks(); ++c) {
+        I32 quad[kQuads];
+        codes<F>(tile + F.chunks_offset() + c * F.chunk_bytes(), part, quad);
+        for (int q = 0; q < kQuads; ++q) {
+          if constexpr (quad_bias(F) != 0) quad[q] = sub_bytes(quad[q], every_byte(quad_bias(F)));
+          store_bytes(line + (c * kQuads + q) * kLineBytes + part * kLanes * 4, quad[q]);
+        }
+      }
+    }
+  }
+}
+
+/// sum += one group's products, scaled. `column` is its first.
+template <CodedFormat F>
+SLUICE_SIMD void add_scaled(const int32_t* products, const UnpackedCodes& w, const CodedPanel& x,
+                            int64_t group, F32 (&sum)[kParts][kTileEdge]) {
+  const int64_t block = group * F.group / kChunk, half = group * F.group % kChunk / 16;
+  const float* d = x.d + block * kTileEdge;
+  const float* d_sum = x.d_sum + (2 * block + half) * kTileEdge;
+  for (int64_t part = 0; part < kParts; ++part) {
+    const F32 scale = load(w.scale + group * kTileEdge + part * kLanes);
+    const F32 min = F.has_min() ? load(w.min + group * kTileEdge + part * kLanes) : zero();
+    unroll<kTileEdge>([&](auto row) {
+      constexpr int r = decltype(row)::value;
+      const F32 exact = to_f32(load_bytes(products + r * kTileEdge + part * kLanes));
+      sum[part][r] = fma(exact, mul(scale, set1(d[r])), sum[part][r]);
+      if constexpr (F.has_min()) sum[part][r] = fma(min, set1(d_sum[r]), sum[part][r]);
+    });
+  }
+}
+
+/// The outputs of a panel for one tile. While the products of some groups are scaled, tile registers compute
+/// those of the next.
+template <typename Tiles, CodedFormat F>
+static void multiply_panel_int8(const CodedPanel& x, const UnpackedCodes& w, int64_t k,
+                                F32 (&sum)[kParts][kTileEdge]) {
+  constexpr int kAhead = 4;
+  alignas(64) int32_t products[2][kAhead][kTileEdge * kTileEdge];
+  const int64_t groups = k / F.group;
+  const auto multiply = [&](int64_t first) {
+    auto& out = products[first / kAhead % 2];
+    unroll<kAhead>([&](auto index) {
+      constexpr int i = decltype(index)::value;
+      const int64_t g = first + i, column = g * F.group;
+      if (g >= groups) return;
+      Tiles::template zero<i>();
+      Tiles::template load<4 + i % 2>(x.codes + column / kChunk * kTileEdge * kChunk + column % kChunk,
+                                      kChunk);
+      Tiles::template load<6 + i % 2>(w.lines + column / 4 * kLineBytes, kLineBytes);
+      Tiles::template dot_int8<i, 4 + i % 2, 6 + i % 2>();
+    });
+    unroll<kAhead>([&](auto index) {
+      constexpr int i = decltype(index)::value;
+      if (first + i < groups) Tiles::template store<i>(out[i], kTileEdge * 4);
+    });
+  };
+  multiply(0);
+  for (int64_t first = 0; first < groups; first += kAhead) {
+    if (first + kAhead < groups) multiply(first + kAhead);
+    for (int64_t i = 0; i < smaller(kAhead, groups - first); ++i)
+      add_scaled<F>(products[first / kAhead % 2][i], w, x, first + i, sum);
+  }
+}
+
+/// Rows [row, row + rows) of the outputs of `tiles` tiles from `first` on, bias added: whole rows one after
+/// another, since rows of y lie in different pages. sum_of(row, tile) is where 16 sums are.
+template <typename F>
+SLUICE_SIMD void store_outputs(const ProductCall& c, int64_t row, int64_t rows, int64_t first, int64_t tiles,
+                               const F& sum_of) {
+  for (int64_t r = 0; r < rows; ++r) {
+    float* y = c.y + (row + r) * c.y_stride - c.first_column;
+    for (int64_t t = 0; t < tiles; ++t) {
+      const float* sums = sum_of(r, t);
+      for (int64_t part = 0; part < kParts; ++part) {
+        const int64_t column = (first + t) * kTileRows + part * kLanes, columns = c.n - column;
+        F32 sum = load(sums + part * kLanes);
+        if (c.bias != nullptr) sum = add(sum, load_first(c.bias + column, columns));
+        store_first(y + column, sum, columns);
+      }
+    }
+  }
+}
+
+template <typename Tiles, CodedFormat F>
+static void multiply_tiles_amx_int8(const ProductCall& c, int64_t begin, int64_t end, std::byte* scratch) {
+  const int64_t packed = c.k / F.elems * F.tile_bytes(), unpacked = UnpackedCodes::bytes(c.k);
+  const int64_t fitting = kUnpackedBytes / unpacked;
+  const int64_t at_once = fitting < 1 ? 1 : smaller(fitting, kMostTiles), groups = c.k / F.group;
+  auto* sums = reinterpret_cast<float*>(scratch);  // (tiles, 16, 16)
+  std::byte* weights = scratch + kSumBytes;
+  Tiles::configure(TileConfig(F.group));
+  for (int64_t first = begin; first < end; first += at_once) {
+    const int64_t tiles = smaller(at_once, end - first);
+    for (int64_t t = 0; t < tiles; ++t)
+      unpack_codes<F>(c.weight + (first + t) * packed, c.k, {weights + t * unpacked, c.k, groups});
+    for (int64_t row = 0; row < c.m; row += kTileEdge) {
+      const CodedPanel x(const_cast<std::byte*>(c.prepared), row, c.k);
+      for (int64_t t = 0; t < tiles; ++t) {
+        F32 sum[kParts][kTileEdge];
+        for (auto& part : sum) {
+          for (F32& s : part) s = zero();
+        }
+        multiply_panel_int8<Tiles, F>(x, {weights + t * unpacked, c.k, groups}, c.k, sum);
+        for (int64_t part = 0; part < kParts; ++part) {
+          for (int64_t r = 0; r < kTileEdge; ++r)
+            store(sums + (t * kTileEdge + r) * kTileEdge + part * kLanes, sum[part][r]);
+        }
+      }
+      store_outputs(c, row, smaller(kTileEdge, c.m - row), first, tiles,
+                    [&](int64_t r, int64_t t) { return sums + (t * kTileEdge + r) * kTileEdge; });
+    }
+  }
+  Tiles::release();
+}
+
+// ---- bf16
+
+/// Parts that hold a weight exactly, or all that of an f32 that matters.
+template <DType D>
+constexpr int kWeightParts = D == DType::bf16  ? 1
+                             : D == DType::f16 ? 2
+                                               : 3;
+constexpr int kMostParts = 3;
+constexpr int64_t kTileColumns = 32;  // bf16 in a row of a tile
+
+SLUICE_SIMD int64_t column_tiles(int64_t k) { return (k + kTileColumns - 1) / kTileColumns; }
+
+/// The leading bits of v that a bf16 holds; v becomes the rest, of infinity nothing.
+SLUICE_SIMD F32 take_part(F32& v) {
+  const F32 part = as_f32(bit_and(as_i32(v), set1(static_cast<int32_t>(0xffff0000))));
+  const F32 size = as_f32(bit_and(as_i32(v), set1(0x7fffffff)));
+  v = select_less(size, set1(__builtin_inff()), sub(v, part), zero());
+  return part;
+}
+
+/// Panels of 16 rows of x as (columns / 32, P, 16, 32) bf16, zeros beyond the last column.
+template <int P>
+static void prepare_tiles_bf16(const PrepareCall& c, int64_t begin, int64_t end) {
+  const int64_t panel_bytes = column_tiles(c.k) * P * kTileBytes;
+  for (int64_t row = begin; row < end; ++row) {
+    const float* x = source_row(c, row);
+    std::byte* out = c.prepared + row / kTileEdge * panel_bytes + row % kTileEdge * kLineBytes;
+    for (int64_t t = 0; t < column_tiles(c.k); ++t, out += P * kTileBytes) {
+      for (int64_t i = 0; i < kTileColumns; i += kLanes) {
+        const int64_t column = t * kTileColumns + i;
+        F32 v = load_first(x + column, c.k - column);
+        for (int p = 0; p < P; ++p) store_bf16(out + p * kTileBytes + i * 2, P == 1 ? v : take_part(v));
+      }
+    }
+  }
+}
+template <int P>
+static int64_t bf16_row_bytes(int64_t k) {
+  return column_tiles(k) * P * kTileBytes / kTileEdge;
+}
+
+/// Columns [begin, end) of a rows16 tile, rounded up to whole tiles of them, as (columns / 32, parts) tiles
+/// of pairs.
+template <DType D>
+static void unpack_pairs(const std::byte* tile, int64_t k, int64_t begin, int64_t end, std::byte* out) {
+  constexpr int Q = kWeightParts<D>;
+  constexpr int64_t kColumnBytes = kTileRows * (D == DType::f32 ? 4 : 2);
+  alignas(64) static constexpr std::byte kZeros[kColumnBytes] = {};
+  const auto column_at = [&](int64_t column) { return column < k ? tile + column * kColumnBytes : kZeros; };
+  for (int64_t first = begin; first < end; first += kTileColumns, out += Q * kTileBytes) {
+    for (int64_t line = 0; line < kTileEdge; ++line) {
+      const std::byte *even = column_at(first + 2 * line), *odd = column_at(first + 2 * line + 1);
+      __builtin_prefetch(even + 2048);
+      for (int64_t part = 0; part < kParts; ++part) {
+        const int64_t at = part * kColumnBytes / kParts;
+        std::byte* to = out + line * kLineBytes + part * kLanes * 4;
+        if constexpr (D == DType::bf16) {
+          store_bytes(to, interleave_halves(even + at, odd + at));
+        } else {
+          const I32 upper = set1(static_cast<int32_t>(0xffff0000));
+          F32 a = load_plain<D>(even + at), b = load_plain<D>(odd + at);
+          for (int q = 0; q < Q; ++q) {
+            const I32 a_part = bit_and(as_i32(a), upper), b_part = bit_and(as_i32(b), upper);
+            store_bytes(to + q * kTileBytes, bit_or(shift<-16>(a_part), b_part));
+            a = sub(a, as_f32(a_part)), b = sub(b, as_f32(b_part));
+          }
+        }
+      }
+    }
+  }
+}
+
+/// An eighth of two panels for each tile of columns: eight pairs of tiles fetch the next stretch of them.
+template <int P>
+constexpr int64_t kNextBytes = P* kTileBytes / 4;
+
+/// `sums` (R, N) tiles += R panels of x times N tiles of W over `columns` tiles of columns; panels and tiles
+/// lie a_step and b_step bytes apart.
+template <typename Tiles, int P, int Q, int R, int N>
+static void multiply_block_bf16(const std::byte* a, int64_t a_step, const std::byte* b, int64_t b_step,
+                                int64_t columns, bool first, const std::byte* next, std::byte* sums) {
+  unroll<R * N>([&](auto index) {
+    constexpr int i = decltype(index)::value;
+    if (first) {
+      Tiles::template zero<i>();
+    } else {
+      Tiles::template load<i>(sums + i * kTileBytes, kLineBytes);
+    }
+  });
+  for (int64_t t = 0; t < columns; ++t, a += P * kTileBytes, b += Q * kTileBytes, next += kNextBytes<P>) {
+    for (int64_t i = 0; i < kNextBytes<P>; i += kLineBytes) __builtin_prefetch(next + i, 0, 2);
+    unroll<Q>([&](auto weight_part) {
+      constexpr int q = decltype(weight_part)::value;
+      unroll<N>([&](auto n) {
+        constexpr int j = decltype(n)::value;
+        Tiles::template load<6 + j>(b + j * b_step + q * kTileBytes, kLineBytes);
+      });
+      unroll<(P + q <= kMostParts ? P : kMostParts - q)>([&](auto x_part) {
+        constexpr int p = decltype(x_part)::value;
+        unroll<R>([&](auto r) {
+          constexpr int i = decltype(r)::value;
+          Tiles::template load<4 + i>(a + i * a_step + p * kTileBytes, kLineBytes);
+          unroll<N>([&](auto n) {
+            constexpr int j = decltype(n)::value;
+            Tiles::template dot_bf16<i * N + j, 4 + i, 6 + j>();
+          });
+        });
+      });
+    });
+  }
+  unroll<R * N>([&](auto index) {
+    constexpr int i = decltype(index)::value;
+    Tiles::template store<i>(sums + i * kTileBytes, kLineBytes);
+  });
+}
+
+template <typename Tiles, int P, int Q>
+constexpr auto block_function(bool two_panels, bool two_tiles) {
+  return two_panels
+             ? two_tiles ? multiply_block_bf16<Tiles, P, Q, 2, 2> : multiply_block_bf16<Tiles, P, Q, 2, 1>
+         : two_tiles ? multiply_block_bf16<Tiles, P, Q, 1, 2>
+                     : multiply_block_bf16<Tiles, P, Q, 1, 1>;
+}
+
+/// x as P parts. Two panels of x by two tiles of W stay in registers; a stretch of columns short enough for
+/// the panels to stay in the first level cache goes over all tiles before the next.
+template <typename Tiles, DType D, int P>
+static void multiply_tiles_amx_bf16(const ProductCall& c, int64_t begin, int64_t end, std::byte* scratch) {
+  constexpr int Q = kWeightParts<D>;
+  constexpr int64_t kStretch = 16 / P, kRows = 2 * kTileEdge, kPairBytes = 4 * kTileBytes;
+  const int64_t packed = c.k * kTileRows * (D == DType::f32 ? 4 : 2), column_count = column_tiles(c.k);
+  const int64_t panel = column_count * P * kTileBytes;
+  // A few rows of x: a pair of tiles is unpacked a stretch at a time and used while in the first level cache.
+  const bool few = c.m <= kRows;
+  const int64_t window =
+      few ? kStretch : kUnpackedBytes / (kMostTiles * Q * kTileBytes) / kStretch * kStretch;
+  const int64_t unpacked = window * Q * kTileBytes;
+  std::byte* weights = scratch + kSumBytes;
+  const auto unpack = [&](int64_t tile, int64_t start, int64_t stop, std::byte* to) {
+    unpack_pairs<D>(c.weight + tile * packed, c.k, start * kTileColumns, stop * kTileColumns, to);
+  };
+  Tiles::configure(TileConfig(static_cast<int>(kLineBytes)));
+  for (int64_t first = begin; first < end; first += kMostTiles) {
+    const int64_t tiles = smaller(kMostTiles, end - first), pairs = (tiles + 1) / 2;
+    for (int64_t top = 0; top < c.m; top += kMostRows) {
+      const int64_t bottom = smaller(top + kMostRows, c.m);
+      for (int64_t start = 0; start < column_count; start += window) {
+        const int64_t stop = smaller(start + window, column_count);
+        for (int64_t t = 0; t < tiles && !few; ++t) unpack(first + t, start, stop, weights + t * unpacked);
+        for (int64_t row = top; row < bottom; row += kRows) {
+          const bool two_panels = bottom - row > kTileEdge;
+          std::byte* sums = scratch + (row - top) / kRows * pairs * kPairBytes;
+          const std::byte* rows = c.prepared + row / kTileEdge * panel;
+          for (int64_t from = start; from < stop; from += kStretch) {
+            const bool last = from + kStretch >= stop;
+            const std::byte* next =
+                last ? rows + 2 * panel + start * P * kTileBytes : rows + (from + kStretch) * P * kTileBytes;
+            for (int64_t t = 0; t < tiles; t += 2) {
+              const bool two_tiles = t + 1 < tiles;
+              const std::byte* b = weights + t * unpacked + (from - start) * Q * kTileBytes;
+              if (few) {
+                b = weights;
+                unpack(first + t, start, stop, weights);
+                if (two_tiles) unpack(first + t + 1, start, stop, weights + unpacked);
+              }
+              // The tiles take turns in fetching: an eighth of both panels each.
+              const std::byte* fetched = next + t / 4 * kStretch * kNextBytes<P> + (t % 4 < 2 ? 0 : panel);
+              block_function<Tiles, P, Q>(two_panels, two_tiles)(
+                  rows + from * P * kTileBytes, panel, b, unpacked, smaller(kStretch, stop - from), from == 0,
+                  fetched, sums + t / 2 * kPairBytes);
+            }
+          }
+          if (stop < column_count) continue;
+          store_outputs(c, row, smaller(kRows, bottom - row), first, tiles, [&](int64_t r, int64_t t) {
+            const int64_t wide = t / 2 * 2 + 1 < tiles ? 2 : 1, tile = r / kTileEdge * wide + t % 2;
+            return reinterpret_cast<const float*>(sums + t / 2 * kPairBytes + tile * kTileBytes +
+                                                  r % kTileEdge * kLineBytes);
+          });
+        }
+      }
+    }
+  }
+  Tiles::release();
+}
+
+// ---- the table of products
+
+static int64_t tile_scratch_bytes(int64_t k) {
+  const int64_t one = UnpackedCodes::bytes(k);
+  return kSumBytes + (one > kUnpackedBytes ? one : kUnpackedBytes);
+}
+
+/// With many rows a task should be wide; with few, there should be many.
+constexpr int64_t tiles_of_task(int64_t m) { return m >= 128 ? kMostTiles / 2 : 2; }
+
+template <typename Tiles, DType D>
+constexpr ProductFunctions amx_plain_product(ops::Activations activations, int64_t m) {
+  if (activations == ops::Activations::f32)
+    return {.prepare = prepare_tiles_bf16<kMostParts>,
+            .multiply = multiply_tiles_amx_bf16<Tiles, D, kMostParts>,
+            .row_bytes = bf16_row_bytes<kMostParts>,
+            .panel = kTileEdge,
+            .least_tiles = tiles_of_task(m)};
+  if (activations == ops::Activations::bf16 && D == DType::bf16)
+    return {.prepare = prepare_tiles_bf16<1>,
+            .multiply = multiply_tiles_amx_bf16<Tiles, DType::bf16, 1>,
+            .row_bytes = bf16_row_bytes<1>,
+            .panel = kTileEdge,
+            .least_tiles = tiles_of_task(m)};
+  return {};
+}
+
+template <typename Tiles, CodedFormat F>
+constexpr ProductFunctions amx_coded_product(ops::Activations activations, int64_t m) {
+  if (activations != ops::Activations::int8) return {};
+  return {.prepare = prepare_tiles_int8<F>,
+          .multiply = multiply_tiles_amx_int8<Tiles, F>,
+          .row_bytes = int8_row_bytes,
+          .panel = kTileEdge,
+          .least_tiles = tiles_of_task(m)};
+}
+
+/// Null functions where tile registers do not serve: float activations with quantised weights.
+template <typename Tiles>
+static ProductFunctions amx_product_functions(DType weight, ops::Activations activations, int64_t m) {
+  switch (weight) {
+#define X(format)      \
+  case (format).dtype: \
+    return amx_coded_product<Tiles, format>(activations, m);
+    SLUICE_CODED_FORMATS(X)
+#undef X
+    case DType::f32:
+      return amx_plain_product<Tiles, DType::f32>(activations, m);
+    case DType::f16:
+      return amx_plain_product<Tiles, DType::f16>(activations, m);
+    case DType::bf16:
+      return amx_plain_product<Tiles, DType::bf16>(activations, m);
+    default:
+      return {};
+  }
+}
+
+}  // namespace sluice::cpu::SLUICE_ISA
