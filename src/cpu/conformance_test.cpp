@@ -167,7 +167,6 @@ TEST(BatchInvariance, AttentionWhateverTheChunks) {
   for (const Case<ops::Attention>& c : ops::edge_cases<ops::Attention>()) {
     for (const Kernel<ops::Attention>& kernel : backend().kernels.all<ops::Attention>()) {
       if (!kernel.refuses(c.desc).empty() || kernel.name.ends_with(".reference")) continue;
-      if (c.desc.kv != DType::f16) continue;  // the order of sums does not depend on it
       SCOPED_TRACE(fmt::format("{} ({})", kernel.name, to_line(c.desc)));
       const std::vector<ops::ProblemSequence> batch = {{kTokens, 0}, {1, 40}};
       Problem<ops::Attention> problem(c.desc, batch, 5);
@@ -189,6 +188,38 @@ TEST(BatchInvariance, AttentionWhateverTheChunks) {
       for (int32_t at = 0; at < kTokens; at += 37) chunk(at, 1, at % 2 == 0);
       ASSERT_EQ(std::memcmp(problem.out.data(), whole.data(), whole.size() * sizeof(float)), 0)
           << "token by token";
+    }
+  }
+}
+
+/// Keys and values that a query does not see may hold anything: what later tokens of its own chunk wrote,
+/// too.
+TEST(Conformance, AttentionOfEarlierTokensIgnoresLaterOnes) {
+  constexpr int32_t kTokens = 70, kFinite = 41;
+  for (DType kv : {DType::f32, DType::f16, DType::bf16}) {
+    for (int64_t window : {0, 20}) {
+      const ops::Attention::Desc d{
+          .heads = 6, .kv_heads = 2, .d_qk = 24, .d_v = 20, .scale = 0.2f, .window = window, .kv = kv};
+      for (const Kernel<ops::Attention>& kernel : backend().kernels.all<ops::Attention>()) {
+        SCOPED_TRACE(fmt::format("{} ({})", kernel.name, to_line(d)));
+        Problem<ops::Attention> problem(d, std::vector<ops::ProblemSequence>{{kTokens, 250}}, 9);
+        const std::vector<float> clean = run(problem, kernel);
+        const auto stream = backend().device->make_stream();
+        // Written over the page slots of the last tokens.
+        const ops::RopeKv::Desc writer{.heads = d.heads, .kv_heads = 2, .d_qk = 24, .d_v = 20, .kv = kv};
+        std::vector<float> qkv(static_cast<size_t>((6 * 24 + 2 * 44) * (kTokens - kFinite)), NAN);
+        const int64_t columns = 6 * 24 + 2 * 44;
+        const ops::SequenceRows late[] = {{0, kTokens - kFinite, 250 + kFinite, 0}};
+        reference<ops::RopeKv>().run(writer,
+                                     {.qkv = {qkv.data(), DType::f32, kTokens - kFinite, columns, columns},
+                                      .sequences = late,
+                                      .cache = problem.cache.cache()},
+                                     {*stream, nullptr});
+        ops::Bytes scratch = scratch_for(kernel, d, problem.rows);
+        kernel.run(d, problem.args(kernel), {*stream, scratch.data()});
+        for (size_t i = 0; i < kFinite * 6 * 20; ++i) ASSERT_EQ(problem.out[i], clean[i]) << "at " << i;
+        ASSERT_TRUE(std::isnan(problem.out.back()));
+      }
     }
   }
 }

@@ -61,6 +61,7 @@ struct SegmentView {
   }
   /// One past the last.
   int64_t last(int64_t row) const { return position(block, row) + 1 - start; }
+  bool sees(int64_t row, int64_t token) const { return token >= first(row) && token < last(row); }
   int64_t page(int64_t token) const {
     const ops::PageTables& tables = call.a.cache.tables;
     return tables.pages[block.table * tables.stride + (start + token) / call.d.page_tokens];
@@ -142,10 +143,13 @@ SLUICE_SIMD void softmax_row(const SegmentView& s, int64_t row, float* scores, c
   out.total[row] = reduce_add(total);
 }
 
-/// Sums C vectors of value dimensions over the tokens, for R rows; the last vector has `lanes` of them.
+/// Sums C vectors of value dimensions over the tokens, for R rows; the last vector has `lanes` of them. A
+/// value is not even multiplied by the 0 that a row which does not see it has as its weight: it may be
+/// infinite.
 template <DType D, int R, int C>
-SLUICE_SIMD void weigh_columns(const SegmentView& s, int64_t column, int64_t lanes, const float* weights,
-                               float* sum) {
+SLUICE_SIMD void weigh_columns(const SegmentView& s, int64_t first_row, int64_t column, int64_t lanes,
+                               const float* weights, float* sum) {
+  const int64_t common_begin = s.first(first_row + R - 1), common_end = s.last(first_row);
   const ops::Attention::Desc& d = s.call.d;
   const int64_t head_bytes = d.d_v * d.page_tokens * kElementBytes<D>;
   F32 acc[C][R];
@@ -157,12 +161,22 @@ SLUICE_SIMD void weigh_columns(const SegmentView& s, int64_t column, int64_t lan
     const int64_t page_end = t - slot + d.page_tokens < s.end ? t - slot + d.page_tokens : s.end;
     const std::byte* v = s.call.a.cache.values + (s.page(t) * d.kv_heads + s.block.kv_head) * head_bytes +
                          (slot * d.d_v + column) * kElementBytes<D>;
-    for (; t < page_end; ++t, v += d.d_v * kElementBytes<D>) {
+    const auto add_token = [&](auto by_all) {
       for (int c = 0; c < C; ++c) {
         const F32 value = c == C - 1 && lanes < kLanes
                               ? load_kv_first<D>(v + c * kLanes * kElementBytes<D>, lanes)
                               : load_kv<D>(v + c * kLanes * kElementBytes<D>);
-        for (int r = 0; r < R; ++r) acc[c][r] = fma(set1(weights[r * kSegment + t]), value, acc[c][r]);
+        for (int r = 0; r < R; ++r) {
+          if (decltype(by_all)::value != 0 || s.sees(first_row + r, t))
+            acc[c][r] = fma(set1(weights[r * kSegment + t]), value, acc[c][r]);
+        }
+      }
+    };
+    for (; t < page_end; ++t, v += d.d_v * kElementBytes<D>) {
+      if (t >= common_begin && t < common_end) {
+        add_token(Index<1>{});
+      } else {
+        add_token(Index<0>{});
       }
     }
   }
@@ -182,9 +196,10 @@ SLUICE_SIMD void weigh_values(const SegmentView& s, const float* weights, const 
     float* sum = out.sum + first * d_v;
     int64_t column = 0;
     for (; column + C * kLanes <= d_v; column += C * kLanes)
-      weigh_columns<D, R, C>(s, column, kLanes, w, sum + column);
+      weigh_columns<D, R, C>(s, first, column, kLanes, w, sum + column);
     for (; column < d_v; column += kLanes)
-      weigh_columns<D, R, 1>(s, column, d_v - column < kLanes ? d_v - column : kLanes, w, sum + column);
+      weigh_columns<D, R, 1>(s, first, column, d_v - column < kLanes ? d_v - column : kLanes, w,
+                             sum + column);
   });
 }
 
