@@ -7,6 +7,7 @@
 #include "model/bind.h"
 #include "model/build_spec.h"
 #include "model/config.h"
+#include "model/shape.h"
 #include "quant/format.h"
 
 namespace sluice::model {
@@ -62,6 +63,7 @@ const Weight* Model::find(std::string_view role) const {
 }
 
 Result<Model> load_model(const std::string& path) {
+  if (path.starts_with(kShapePrefix)) return model_of_shape(path);
   SLUICE_ASSIGN(Checkpoint checkpoint, Checkpoint::open(path));
   SLUICE_ASSIGN(Config config, read_config(checkpoint));
   SLUICE_ASSIGN(Spec spec, build_spec(config, checkpoint));

@@ -52,8 +52,9 @@ struct Model {
   const Weight* find(std::string_view role) const;
 };
 
-/// Opens a Hugging Face directory or a GGUF file. Whatever the config says is honoured or refused by name;
-/// config and tensors must agree. Reads no weight data except a GGUF's rope tables.
+/// Opens a Hugging Face directory or a GGUF file, or gives the shape that `path` names (model/shape.h).
+/// Whatever the config says is honoured or refused by name; config and tensors must agree. Reads no weight
+/// data except a GGUF's rope tables.
 Result<Model> load_model(const std::string& path);
 
 /// Rows [row, row + rows) of a weight in its stored type, in plain row-major order. `out` has rows *

@@ -5,7 +5,6 @@
 #include "artifact/manifest.h"
 #include "engine/codec.h"
 #include "engine/loaded_model.h"
-#include "model/shape.h"
 #include "tools/measure.h"
 #include "tools/options.h"
 #include "tools/progress.h"
@@ -137,7 +136,7 @@ std::vector<std::string> source_tensors(const model::Model& model, const program
 /// The weights as kernels read them; of a checkpoint also the tensors that they come from.
 Result<Section> tensors_section(const std::string& path, const program::Program& program) {
   std::optional<model::Model> source;
-  if (!artifact::is_engine_dir(path) && !path.starts_with(model::kShapePrefix)) {
+  if (!artifact::is_engine_dir(path)) {
     SLUICE_ASSIGN(source, model::load_model(path));
   }
   Json weights = Json::array();
