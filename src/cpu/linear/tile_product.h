@@ -272,15 +272,11 @@ static void unpack_pairs(const std::byte* tile, int64_t k, int64_t begin, int64_
   }
 }
 
-/// An eighth of two panels for each tile of columns: eight pairs of tiles fetch the next stretch of them.
-template <int P>
-constexpr int64_t kNextBytes = P* kTileBytes / 4;
-
 /// `sums` (R, N) tiles += R panels of x times N tiles of W over `columns` tiles of columns; panels and tiles
 /// lie a_step and b_step bytes apart.
 template <typename Tiles, int P, int Q, int R, int N>
 static void multiply_block_bf16(const std::byte* a, int64_t a_step, const std::byte* b, int64_t b_step,
-                                int64_t columns, bool first, const std::byte* next, std::byte* sums) {
+                                int64_t columns, bool first, std::byte* sums) {
   unroll<R * N>([&](auto index) {
     constexpr int i = decltype(index)::value;
     if (first) {
@@ -289,8 +285,7 @@ static void multiply_block_bf16(const std::byte* a, int64_t a_step, const std::b
       Tiles::template load<i>(sums + i * kTileBytes, kLineBytes);
     }
   });
-  for (int64_t t = 0; t < columns; ++t, a += P * kTileBytes, b += Q * kTileBytes, next += kNextBytes<P>) {
-    for (int64_t i = 0; i < kNextBytes<P>; i += kLineBytes) __builtin_prefetch(next + i, 0, 2);
+  for (int64_t t = 0; t < columns; ++t, a += P * kTileBytes, b += Q * kTileBytes) {
     unroll<Q>([&](auto weight_part) {
       constexpr int q = decltype(weight_part)::value;
       unroll<N>([&](auto n) {
@@ -354,9 +349,6 @@ static void multiply_tiles_amx_bf16(const ProductCall& c, int64_t begin, int64_t
           std::byte* sums = scratch + (row - top) / kRows * pairs * kPairBytes;
           const std::byte* rows = c.prepared + row / kTileEdge * panel;
           for (int64_t from = start; from < stop; from += kStretch) {
-            const bool last = from + kStretch >= stop;
-            const std::byte* next =
-                last ? rows + 2 * panel + start * P * kTileBytes : rows + (from + kStretch) * P * kTileBytes;
             for (int64_t t = 0; t < tiles; t += 2) {
               const bool two_tiles = t + 1 < tiles;
               const std::byte* b = weights + t * unpacked + (from - start) * Q * kTileBytes;
@@ -365,11 +357,9 @@ static void multiply_tiles_amx_bf16(const ProductCall& c, int64_t begin, int64_t
                 unpack(first + t, start, stop, weights);
                 if (two_tiles) unpack(first + t + 1, start, stop, weights + unpacked);
               }
-              // The tiles take turns in fetching: an eighth of both panels each.
-              const std::byte* fetched = next + t / 4 * kStretch * kNextBytes<P> + (t % 4 < 2 ? 0 : panel);
-              block_function<Tiles, P, Q>(two_panels, two_tiles)(
-                  rows + from * P * kTileBytes, panel, b, unpacked, smaller(kStretch, stop - from), from == 0,
-                  fetched, sums + t / 2 * kPairBytes);
+              block_function<Tiles, P, Q>(two_panels, two_tiles)(rows + from * P * kTileBytes, panel, b,
+                                                                 unpacked, smaller(kStretch, stop - from),
+                                                                 from == 0, sums + t / 2 * kPairBytes);
             }
           }
           if (stop < column_count) continue;
