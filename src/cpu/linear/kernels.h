@@ -40,7 +40,8 @@ struct ActivationBlock {
     float d_sum[2];
     int32_t correction[2];
   };
-  int32_t unused;
+  int32_t
+      rest;  // in the first block of a panel's chunk: where that chunk's rests are, from 1; 0: there are none
   int8_t q[32];
 };
 static_assert(sizeof(ActivationBlock) == 48);

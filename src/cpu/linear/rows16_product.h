@@ -10,7 +10,9 @@
 
 namespace sluice::cpu::SLUICE_ISA {
 
-constexpr float kTiniest = 1e-30f;  // below it, activations count as zero (see reference/linear.h)
+// See reference/linear.h.
+constexpr float kTiniest = 1e-30f;  // below it, activations count as zero
+constexpr float kOutlier = 3;       // times the mean of a row's blocks: blocks with more are quantised twice
 
 /// Rows of the next panel when `left` rows are to come.
 SLUICE_SIMD int64_t panel_rows(int64_t left) {
@@ -69,17 +71,23 @@ constexpr Sums sums_of(const CodedFormat& f) {
   return f.has_min() ? Sums::with_min : quad_bias(f) != 0 ? Sums::with_bias : Sums::none;
 }
 
-template <CodedFormat F>
-SLUICE_SIMD void quantize(const float* x, ActivationBlock* out) {
-  constexpr int kVectors = static_cast<int>(kChunk) / kLanes;
+constexpr int kChunkVectors = static_cast<int>(kChunk) / kLanes;
+
+/// max|x| of a chunk; NaN or infinity if there is one.
+SLUICE_SIMD float largest(const float* x) {
   I32 top_bits = set1(0);
-  for (int i = 0; i < kVectors; ++i)
+  for (int i = 0; i < kChunkVectors; ++i)
     top_bits = max(top_bits, bit_and(as_i32(load(x + i * kLanes)), set1(0x7fffffff)));
-  // Compared as integers, so that a NaN is larger than everything.
-  const int32_t bits = reduce_max(top_bits);
+  const int32_t bits = reduce_max(top_bits);  // of integers: a NaN is larger than everything
   float top;
   __builtin_memcpy(&top, &bits, 4);
-  const bool finite = bits < 0x7f800000;
+  return top;
+}
+
+template <CodedFormat F>
+SLUICE_SIMD void quantize(const float* x, float top, ActivationBlock* out) {
+  constexpr int kVectors = kChunkVectors;
+  const bool finite = top < __builtin_inff();
   const bool zeros = !finite || top < kTiniest;
   const float inverse = zeros ? 0.0f : 127.0f / top;
   out->d = zeros ? 0.0f : top / 127.0f;
@@ -99,22 +107,60 @@ SLUICE_SIMD void quantize(const float* x, ActivationBlock* out) {
       out->correction[h] = -quad_bias(F) * total[h];
     }
   }
-  out->unused = 0;
+  out->rest = 0;
+}
+
+/// Quantises what `block` leaves of x.
+template <CodedFormat F>
+SLUICE_SIMD void quantize_rest(const float* x, const ActivationBlock& block, ActivationBlock* out) {
+  float rest[kChunk];
+  for (int i = 0; i < kChunk; ++i) rest[i] = x[i] - block.d * static_cast<float>(block.q[i]);
+  quantize<F>(rest, largest(rest), out);
+}
+
+/// Blocks of a row with a larger max|x| than this have a rest; tops are those of all, `stride` floats apart.
+SLUICE_SIMD float outlier_limit(const float* tops, int64_t stride, int64_t blocks) {
+  float sum = 0;
+  for (int64_t b = 0; b < blocks; ++b) sum += tops[b * stride];
+  return kOutlier * sum / static_cast<float>(blocks);
 }
 
 static int64_t int8_row_bytes(int64_t k) {
-  return k / kChunk * static_cast<int64_t>(sizeof(ActivationBlock));
+  return 2 * (k / kChunk) * static_cast<int64_t>(sizeof(ActivationBlock));
 }
 
-/// A panel of R rows as (k / 32, R) ActivationBlocks.
+/// A panel of R rows as (k / 32, R) ActivationBlocks, then the rests: R blocks for each chunk in which a row
+/// has one.
 template <CodedFormat F>
 static void prepare_int8(const PrepareCall& c, int64_t begin, int64_t end) {
   for_each_panel(begin, end, [&](auto panel, int64_t first) {
     constexpr int R = decltype(panel)::value;
-    auto* out = reinterpret_cast<ActivationBlock*>(c.prepared) + first * (c.k / kChunk);
+    constexpr int64_t kStride = R * sizeof(ActivationBlock) / sizeof(float);
+    const int64_t blocks = c.k / kChunk;
+    auto* out = reinterpret_cast<ActivationBlock*>(c.prepared + first * int8_row_bytes(c.k));
+    ActivationBlock* rests = out + R * blocks;
+    float limit[R];
     for (int r = 0; r < R; ++r) {
       const float* x = source_row(c, first + r);
-      for (int64_t b = 0; b < c.k / kChunk; ++b) quantize<F>(x + b * kChunk, out + b * R + r);
+      for (int64_t b = 0; b < blocks; ++b) out[b * R + r].d = largest(x + b * kChunk);
+      limit[r] = outlier_limit(&out[r].d, kStride, blocks);
+    }
+    int32_t used = 0;
+    for (int64_t b = 0; b < blocks; ++b) {
+      bool has_rest[R], any = false;
+      for (int r = 0; r < R; ++r) {
+        ActivationBlock& block = out[b * R + r];
+        has_rest[r] = block.d > limit[r];
+        any |= has_rest[r];
+        quantize<F>(source_row(c, first + r) + b * kChunk, block.d, &block);
+      }
+      if (!any) continue;
+      ActivationBlock* rest = rests + used * R;
+      for (int r = 0; r < R; ++r) {
+        rest[r] = {};
+        if (has_rest[r]) quantize_rest<F>(source_row(c, first + r) + b * kChunk, out[b * R + r], rest + r);
+      }
+      out[b * R].rest = ++used;
     }
   });
 }
@@ -148,21 +194,25 @@ template <CodedFormat F, int R>
 SLUICE_SIMD void multiply_int8(const std::byte* tile, int64_t part, int64_t k, const std::byte* prepared,
                                F32 (&sum)[R]) {
   const auto* x = reinterpret_cast<const ActivationBlock*>(prepared);
+  const ActivationBlock* rests = x + R * (k / kChunk);
   for (int64_t i = 0; i < k; i += F.elems, tile += F.tile_bytes()) {
     F32 scale[F.groups()], min[F.groups()];
     scales<F>(tile, part, scale, min);
     for (int c = 0; c < F.chunks(); ++c, x += R) {
       I32 quad[kQuads];
       codes<F>(tile + F.chunks_offset() + c * F.chunk_bytes(), part, quad);
-      unroll<R>([&](auto row) {
-        constexpr int r = decltype(row)::value;
-        if constexpr (F.group == kChunk) {
-          add_products<F, 0, 8>(quad, x[r], scale[c], min[c], sum[r]);
-        } else {
-          add_products<F, 0, 4>(quad, x[r], scale[2 * c], min[2 * c], sum[r]);
-          add_products<F, 4, 4>(quad, x[r], scale[2 * c + 1], min[2 * c + 1], sum[r]);
-        }
-      });
+      for (const ActivationBlock* rows = x; rows != nullptr;
+           rows = rows == x && x->rest > 0 ? rests + (x->rest - 1) * R : nullptr) {
+        unroll<R>([&](auto row) {
+          constexpr int r = decltype(row)::value;
+          if constexpr (F.group == kChunk) {
+            add_products<F, 0, 8>(quad, rows[r], scale[c], min[c], sum[r]);
+          } else {
+            add_products<F, 0, 4>(quad, rows[r], scale[2 * c], min[2 * c], sum[r]);
+            add_products<F, 4, 4>(quad, rows[r], scale[2 * c + 1], min[2 * c + 1], sum[r]);
+          }
+        });
+      }
     }
   }
 }

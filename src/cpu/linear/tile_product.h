@@ -44,31 +44,63 @@ struct UnpackedCodes {
         min(scale + groups * kTileEdge) {}
 };
 
-/// 16 rows of x: codes (k / 32, 16, 32), then d (k / 32, 16), then d_sum (k / 32, 2, 16); see
-/// ActivationBlock.
-struct CodedPanel {
-  std::byte* codes;
-  float *d, *d_sum;
-  CodedPanel(std::byte* prepared, int64_t row, int64_t k)
-      : codes(prepared + row * int8_row_bytes(k)),
-        d(reinterpret_cast<float*>(codes + kTileEdge * k)),
-        d_sum(d + k / kChunk * kTileEdge) {}
+/// A chunk of 16 rows of x; see ActivationBlock.
+struct CodedChunk {
+  std::byte codes[kTileEdge][kChunk];
+  float d[kTileEdge];
+  float d_sum[2][kTileEdge];
 };
+
+/// 16 rows of x: a chunk for each 32 columns; then the chunks' rests where a row has one; and which those
+/// are, from 1, 0 for chunks without.
+struct CodedPanel {
+  CodedChunk *chunks, *rests;
+  int32_t* rest;
+  CodedPanel(std::byte* prepared, int64_t row, int64_t k)
+      : chunks(reinterpret_cast<CodedChunk*>(prepared + row * int8_row_bytes(k))),
+        rests(chunks + k / kChunk),
+        rest(reinterpret_cast<int32_t*>(rests + k / kChunk)) {}
+};
+static_assert(2 * sizeof(CodedChunk) + sizeof(int32_t) <= 2 * kTileEdge * sizeof(ActivationBlock),
+              "a panel is larger than its rows");
+
+template <CodedFormat F>
+SLUICE_SIMD void put(const ActivationBlock& block, int64_t r, CodedChunk& out) {
+  __builtin_memcpy(out.codes[r], block.q, sizeof block.q);
+  out.d[r] = block.d;
+  if constexpr (F.has_min()) {
+    for (int h = 0; h < 2; ++h) out.d_sum[h][r] = block.d_sum[h];
+  }
+}
 
 template <CodedFormat F>
 static void prepare_tiles_int8(const PrepareCall& c, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t r = row % kTileEdge;
-    const CodedPanel panel(c.prepared, row - r, c.k);
-    const float* x = source_row(c, row);
-    for (int64_t b = 0; b < c.k / kChunk; ++b) {
-      ActivationBlock block;
-      quantize<F>(x + b * kChunk, &block);
-      __builtin_memcpy(panel.codes + (b * kTileEdge + r) * kChunk, block.q, sizeof block.q);
-      panel.d[b * kTileEdge + r] = block.d;
-      if constexpr (F.has_min()) {
-        for (int h = 0; h < 2; ++h) panel.d_sum[(2 * b + h) * kTileEdge + r] = block.d_sum[h];
+  const int64_t blocks = c.k / kChunk;
+  for (int64_t row = begin; row < end; row += kTileEdge) {
+    const int64_t rows = smaller(kTileEdge, end - row);
+    const CodedPanel panel(c.prepared, row, c.k);
+    constexpr int64_t kStride = sizeof(CodedChunk) / sizeof(float);
+    float limit[kTileEdge];
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t b = 0; b < blocks; ++b)
+        panel.chunks[b].d[r] = largest(source_row(c, row + r) + b * kChunk);
+      limit[r] = outlier_limit(&panel.chunks[0].d[r], kStride, blocks);
+    }
+    int32_t used = 0;
+    for (int64_t b = 0; b < blocks; ++b) {
+      CodedChunk *chunk = panel.chunks + b, *rests = nullptr;
+      for (int64_t r = 0; r < rows; ++r) {
+        const float *x = source_row(c, row + r) + b * kChunk, top = chunk->d[r];
+        ActivationBlock block;
+        quantize<F>(x, top, &block);
+        put<F>(block, r, *chunk);
+        if (!(top > limit[r])) continue;
+        if (rests == nullptr) *(rests = panel.rests + used++) = {};
+        ActivationBlock rest;
+        quantize_rest<F>(x, block, &rest);
+        put<F>(rest, r, *rests);
       }
+      panel.rest[b] = rests == nullptr ? 0 : used;
     }
   }
 }
@@ -97,13 +129,11 @@ static void unpack_codes(const std::byte* tile, int64_t k, const UnpackedCodes& 
   }
 }
 
-/// sum += one group's products, scaled. `column` is its first.
+/// sum += one group's products with a chunk, scaled.
 template <CodedFormat F>
-SLUICE_SIMD void add_scaled(const int32_t* products, const UnpackedCodes& w, const CodedPanel& x,
+SLUICE_SIMD void add_scaled(const int32_t* products, const UnpackedCodes& w, const CodedChunk& x,
                             int64_t group, F32 (&sum)[kParts][kTileEdge]) {
-  const int64_t block = group * F.group / kChunk, half = group * F.group % kChunk / 16;
-  const float* d = x.d + block * kTileEdge;
-  const float* d_sum = x.d_sum + (2 * block + half) * kTileEdge;
+  const float *d = x.d, *d_sum = x.d_sum[group * F.group % kChunk / 16];
   for (int64_t part = 0; part < kParts; ++part) {
     const F32 scale = load(w.scale + group * kTileEdge + part * kLanes);
     const F32 min = F.has_min() ? load(w.min + group * kTileEdge + part * kLanes) : zero();
@@ -113,6 +143,29 @@ SLUICE_SIMD void add_scaled(const int32_t* products, const UnpackedCodes& w, con
       sum[part][r] = fma(exact, mul(scale, set1(d[r])), sum[part][r]);
       if constexpr (F.has_min()) sum[part][r] = fma(min, set1(d_sum[r]), sum[part][r]);
     });
+  }
+}
+
+/// Tile registers A and B := a group's codes; C := C + A * B.
+template <typename Tiles, CodedFormat F, int C>
+SLUICE_SIMD void multiply_group(const CodedChunk* chunks, const UnpackedCodes& w, int64_t group) {
+  constexpr int A = 4 + C % 2, B = 6 + C % 2;
+  const int64_t column = group * F.group;
+  Tiles::template zero<C>();
+  Tiles::template load<A>(chunks->codes[0] + column % kChunk, kChunk);
+  Tiles::template load<B>(w.lines + column / 4 * kLineBytes, kLineBytes);
+  Tiles::template dot_int8<C, A, B>();
+}
+
+/// sum += the rests of a chunk whose last group is `last`.
+template <typename Tiles, CodedFormat F>
+SLUICE_SIMD void add_rests(const CodedChunk& rests, const UnpackedCodes& w, int64_t last,
+                           F32 (&sum)[kParts][kTileEdge]) {
+  alignas(64) int32_t products[kTileEdge * kTileEdge];
+  for (int64_t group = last + 1 - kChunk / F.group; group <= last; ++group) {
+    multiply_group<Tiles, F, 0>(&rests, w, group);
+    Tiles::template store<0>(products, kTileEdge * 4);
+    add_scaled<F>(products, w, rests, group, sum);
   }
 }
 
@@ -128,13 +181,8 @@ static void multiply_panel_int8(const CodedPanel& x, const UnpackedCodes& w, int
     auto& out = products[first / kAhead % 2];
     unroll<kAhead>([&](auto index) {
       constexpr int i = decltype(index)::value;
-      const int64_t g = first + i, column = g * F.group;
-      if (g >= groups) return;
-      Tiles::template zero<i>();
-      Tiles::template load<4 + i % 2>(x.codes + column / kChunk * kTileEdge * kChunk + column % kChunk,
-                                      kChunk);
-      Tiles::template load<6 + i % 2>(w.lines + column / 4 * kLineBytes, kLineBytes);
-      Tiles::template dot_int8<i, 4 + i % 2, 6 + i % 2>();
+      const int64_t g = first + i;
+      if (g < groups) multiply_group<Tiles, F, i>(x.chunks + g * F.group / kChunk, w, g);
     });
     unroll<kAhead>([&](auto index) {
       constexpr int i = decltype(index)::value;
@@ -144,8 +192,12 @@ static void multiply_panel_int8(const CodedPanel& x, const UnpackedCodes& w, int
   multiply(0);
   for (int64_t first = 0; first < groups; first += kAhead) {
     if (first + kAhead < groups) multiply(first + kAhead);
-    for (int64_t i = 0; i < smaller(kAhead, groups - first); ++i)
-      add_scaled<F>(products[first / kAhead % 2][i], w, x, first + i, sum);
+    for (int64_t g = first; g < smaller(first + kAhead, groups); ++g) {
+      const int64_t chunk = g * F.group / kChunk;
+      add_scaled<F>(products[first / kAhead % 2][g - first], w, x.chunks[chunk], g, sum);
+      const bool ends_chunk = (g + 1) * F.group % kChunk == 0;
+      if (ends_chunk && x.rest[chunk] > 0) add_rests<Tiles, F>(x.rests[x.rest[chunk] - 1], w, g, sum);
+    }
   }
 }
 

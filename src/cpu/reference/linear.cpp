@@ -66,18 +66,40 @@ void take_apart(const Linear::Desc& d, const std::byte* packed, const CodedRow& 
   }
 }
 
+float largest(const float* x) {
+  float top = 0;
+  for (int64_t i = 0; i < kActivationBlock; ++i) top = std::max(top, std::abs(x[i]));
+  return top;
+}
+
+/// A row of k activations and what that leaves of its blocks with outliers, each with the scales of its
+/// blocks.
+void quantize_row(const float* x, int64_t k, int8_t* q, float* scale, int8_t* rest_q, float* rest_scale) {
+  float sum = 0;
+  for (int64_t i = 0; i < k; i += kActivationBlock) sum += largest(x + i);
+  const float limit = kOutlier * sum / static_cast<float>(k / kActivationBlock);
+  for (int64_t b = 0, i = 0; i < k; ++b, i += kActivationBlock) {
+    scale[b] = quantize_activations(x + i, q + i);
+    float rest[kActivationBlock] = {};
+    if (largest(x + i) > limit) {
+      for (int64_t e = 0; e < kActivationBlock; ++e)
+        rest[e] = x[i + e] - scale[b] * static_cast<float>(q[i + e]);
+    }
+    rest_scale[b] = quantize_activations(rest, rest_q + i);
+  }
+}
+
 void run_int8(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, std::byte* workspace) {
   Workspace scratch(workspace);
   const int64_t rows = a.x.rows, blocks = d.k / kActivationBlock, groups = d.k / kGroup;
-  auto* x = scratch.take<int8_t>(rows * d.k);
-  auto* x_scale = scratch.take<float>(rows * blocks);
+  auto* x = scratch.take<int8_t>(2 * rows * d.k);  // the codes of all rows, then those of the rests
+  auto* x_scale = scratch.take<float>(2 * rows * blocks);
   auto* code = scratch.take<int8_t>(d.k * pool.threads());
   auto* scale = scratch.take<float>(groups * pool.threads());
   auto* min = scratch.take<float>(groups * pool.threads());
   for (int64_t m = 0; m < rows; ++m) {
-    for (int64_t b = 0; b < blocks; ++b)
-      x_scale[m * blocks + b] =
-          quantize_activations(a.x.f32(m) + b * kActivationBlock, x + m * d.k + b * kActivationBlock);
+    quantize_row(a.x.f32(m), d.k, x + m * d.k, x_scale + m * blocks, x + (rows + m) * d.k,
+                 x_scale + (rows + m) * blocks);
   }
   pool.parallel_for(d.n, 16, [&](int64_t begin, int64_t end, int worker) {
     const CodedRow w{code + worker * d.k, scale + worker * groups, min + worker * groups};
@@ -86,13 +108,15 @@ void run_int8(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, st
       for (int64_t m = 0; m < rows; ++m) {
         double sum = d.bias ? a.bias[n] : 0;
         for (int64_t g = 0; g < groups; ++g) {
-          int32_t dot = 0, total = 0;
-          for (int64_t i = g * kGroup; i < (g + 1) * kGroup; ++i) {
-            dot += w.code[i] * x[m * d.k + i];
-            total += x[m * d.k + i];
+          for (const int64_t row : {m, rows + m}) {
+            int32_t dot = 0, total = 0;
+            for (int64_t i = g * kGroup; i < (g + 1) * kGroup; ++i) {
+              dot += w.code[i] * x[row * d.k + i];
+              total += x[row * d.k + i];
+            }
+            sum += (double{w.scale[g]} * dot + double{w.min[g]} * total) *
+                   x_scale[row * blocks + g * kGroup / kActivationBlock];
           }
-          sum += (double{w.scale[g]} * dot + double{w.min[g]} * total) *
-                 x_scale[m * blocks + g * kGroup / kActivationBlock];
         }
         a.y.f32(m)[n] = static_cast<float>(sum);
       }
@@ -131,7 +155,7 @@ std::string linear_refuses(const Linear::Desc& d) {
 uint64_t linear_workspace_bytes(const Linear::Desc& d, int64_t max_rows, int threads) {
   if (d.activations != ops::Activations::int8) return scratch_bytes<float>(d.k * threads);
   const int64_t blocks = d.k / kActivationBlock, groups = d.k / kGroup;
-  return scratch_bytes<int8_t>(max_rows * d.k) + scratch_bytes<float>(max_rows * blocks) +
+  return scratch_bytes<int8_t>(2 * max_rows * d.k) + scratch_bytes<float>(2 * max_rows * blocks) +
          scratch_bytes<int8_t>(d.k * threads) + 2 * scratch_bytes<float>(groups * threads);
 }
 
