@@ -1,6 +1,7 @@
 # make demo   install what is missing, build, get a small chat model, optimise it, answer a question
 # make test   build with warnings as errors, run every test, fuzz each parser briefly
-.PHONY: demo test build asan fuzz format tidy clean
+# make gpu-test, make gpu-bench   what needs a GPU: correctness, speed
+.PHONY: demo test gpu-test gpu-bench build asan fuzz format tidy clean
 
 build:
 	scripts/install_dependencies.sh
@@ -12,6 +13,12 @@ demo: build
 
 test: build
 	scripts/test.sh
+
+gpu-test: build
+	scripts/gpu_test.sh
+
+gpu-bench: build
+	scripts/gpu_bench.sh
 
 asan:
 	scripts/install_dependencies.sh

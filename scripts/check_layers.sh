@@ -21,4 +21,4 @@ awk '
     }
   }
   END { exit bad }
-' layers.txt $(git ls-files 'src/*.h' 'src/*.cpp' | grep -vE '_(test|fuzz)\.cpp$|/testing/') && echo "layers: ok"
+' layers.txt $(git ls-files 'src/*.h' 'src/*.cpp' 'src/*.cu' 'src/*.cuh' | grep -vE '_(test|fuzz)\.cpp$|/testing/') && echo "layers: ok"

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "cpu/cpu_device.h"
+#include "cuda/backend.h"
 #include "engine/open.h"
 #include "engine/service.h"
 
@@ -12,10 +13,14 @@ namespace {
 
 FinishReason to_public(sched::FinishReason reason) {
   switch (reason) {
-    case sched::FinishReason::stop: return FinishReason::stop;
-    case sched::FinishReason::length: return FinishReason::length;
-    case sched::FinishReason::cancelled: return FinishReason::cancelled;
-    case sched::FinishReason::error: return FinishReason::error;
+    case sched::FinishReason::stop:
+      return FinishReason::stop;
+    case sched::FinishReason::length:
+      return FinishReason::length;
+    case sched::FinishReason::cancelled:
+      return FinishReason::cancelled;
+    case sched::FinishReason::error:
+      return FinishReason::error;
   }
   return FinishReason::error;
 }
@@ -33,6 +38,13 @@ Result<model::Recipe> recipe_from(const Options& o) {
   r.tensor_parallel = o.tensor_parallel;
   r.pipeline_parallel = o.pipeline_parallel;
   return r;
+}
+
+Result<ops::Backend> make_backend(const Options& options) {
+  if (options.device == "cuda") return cuda::make_cuda_backend();
+  if (options.device != "cpu")
+    return invalid_argument("device \"{}\": choose \"cpu\" or \"cuda\"", options.device);
+  return cpu::make_cpu_backend({.threads = options.threads, .isa = ""});
 }
 
 }  // namespace
@@ -78,13 +90,11 @@ uint64_t Stream::id() const { return state_ ? state_->ticket.id : 0; }
 class Engine::Impl {
  public:
   static Result<std::unique_ptr<Impl>> open(const std::string& path, const Options& options) {
-    if (options.device != "cpu") {
-      return unsupported("device \"{}\" is not in this build; use \"cpu\"", options.device);
-    }
     SLUICE_ASSIGN(model::Recipe recipe, recipe_from(options));
-    SLUICE_ASSIGN(ops::Backend backend, cpu::make_cpu_backend({.threads = options.threads, .isa = ""}));
+    SLUICE_ASSIGN(ops::Backend backend, make_backend(options));
     SLUICE_ASSIGN(engine::Opened opened, engine::open(path, std::move(recipe), std::move(backend)));
-    return std::make_unique<Impl>(std::make_shared<engine::Service>(std::move(opened.core), std::move(opened.codec)));
+    return std::make_unique<Impl>(
+        std::make_shared<engine::Service>(std::move(opened.core), std::move(opened.codec)));
   }
 
   explicit Impl(std::shared_ptr<engine::Service> service) : service_(std::move(service)) {}

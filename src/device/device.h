@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,14 +22,33 @@ struct DeviceInfo {
   uint64_t memory_bytes = 0;  // usable memory
 };
 
+/// Work that was recorded once and can be queued again as one piece (a CUDA graph). It reads the same
+/// addresses each time; what they hold may change between replays.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+};
+
 /// A queue of work. Kernels are given one; on the CPU it carries the thread pool and runs in the caller's
 /// order.
 class Stream {
  public:
   virtual ~Stream() = default;
-  /// Returns when everything queued so far is done.
+  /// Returns when everything queued so far is done. Throws when any of it failed.
   virtual void synchronize() = 0;
+  /// Queues a copy between memories of this device and of the host. Host memory that the device did not
+  /// allocate may make the call wait.
+  virtual void copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+  /// Records what `work` queues on this stream instead of doing it; null where the device cannot.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& work) {
+    static_cast<void>(work);
+    return nullptr;
+  }
+  virtual void replay(const Recording& recording) { static_cast<void>(recording); }
 };
+
+/// Whose memory: the device's own, or the host's, which the device copies from and to at full speed.
+enum class Place { device, host };
 
 class Device;
 
@@ -35,12 +56,14 @@ class Device;
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(Device* device, void* data, size_t bytes) : device_(device), data_(data), bytes_(bytes) {}
+  Buffer(Device* device, void* data, size_t bytes, Place place = Place::device)
+      : device_(device), data_(data), bytes_(bytes), place_(place) {}
   Buffer(Buffer&& other) noexcept { *this = std::move(other); }
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(place_, other.place_);
     return *this;
   }
   ~Buffer();
@@ -52,6 +75,7 @@ class Buffer {
   Device* device_ = nullptr;
   void* data_ = nullptr;
   size_t bytes_ = 0;
+  Place place_ = Place::device;
 };
 
 class Device {
@@ -62,6 +86,11 @@ class Device {
   /// Zeroed memory, aligned to at least 64 bytes, large ones to 2 MiB. `what` names it in a refusal.
   virtual Result<Buffer> allocate(size_t bytes, const std::string& what) = 0;
   virtual void free(void* data, size_t bytes) = 0;
+  /// The same in Place::host.
+  virtual Result<Buffer> allocate_host(size_t bytes, const std::string& what) {
+    return allocate(bytes, what);
+  }
+  virtual void free_host(void* data, size_t bytes) { free(data, bytes); }
 
   virtual std::unique_ptr<Stream> make_stream() = 0;
 
@@ -70,7 +99,8 @@ class Device {
 };
 
 inline Buffer::~Buffer() {
-  if (data_ != nullptr) device_->free(data_, bytes_);
+  if (data_ == nullptr) return;
+  place_ == Place::device ? device_->free(data_, bytes_) : device_->free_host(data_, bytes_);
 }
 
 }  // namespace sluice::device

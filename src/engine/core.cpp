@@ -18,14 +18,16 @@ Result<std::unique_ptr<Core>> Core::create(std::unique_ptr<LoadedModel> model, i
   config.max_waiting = 1 << 20;
   config.eos_tokens = eos.empty() ? model->spec().eos : std::move(eos);
   SLUICE_ASSIGN(sched::Scheduler scheduler, sched::Scheduler::create(config, model->kv_layout()));
-  return std::unique_ptr<Core>(new Core(std::move(model), std::move(scheduler),
+  SLUICE_ASSIGN(Executor executor, Executor::create(*model));
+  return std::unique_ptr<Core>(new Core(std::move(model), std::move(scheduler), std::move(executor),
                                         vocab_limit > 0 ? std::min(vocab_limit, vocab) : vocab));
 }
 
-Core::Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, int32_t vocab_limit)
+Core::Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, Executor executor,
+           int32_t vocab_limit)
     : model_(std::move(model)),
       scheduler_(std::move(scheduler)),
-      executor_(*model_),
+      executor_(std::move(executor)),
       vocab_limit_(vocab_limit) {
   for (const model::Rope& rope : model_->spec().ropes) {
     if (!rope.long_frequencies.empty()) rope_switch_ = std::max(rope_switch_, rope.switch_length);

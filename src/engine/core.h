@@ -65,7 +65,8 @@ class Core {
     SequenceContext context;
   };
 
-  Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, int32_t vocab_limit);
+  Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, Executor executor,
+       int32_t vocab_limit);
   Status schedule(Running& running);
   bool outgrew_rope(const Running& running) const;
   Status restart_on_long_rope(sched::SequenceId sequence);

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
+#include "engine/batch_stage.h"
 #include "engine/loaded_model.h"
 #include "sampling/sampler.h"
 #include "sched/step.h"
@@ -24,7 +25,7 @@ struct SequenceContext {
 
 class Executor {
  public:
-  explicit Executor(LoadedModel& model);
+  static Result<Executor> create(LoadedModel& model);
 
   /// `context_of` finds the context of each entry's sequence. `vocab_limit`: ids from there on are padding
   /// and never sampled.
@@ -34,23 +35,53 @@ class Executor {
   /// Watches every step of the Program from now on; an empty function stops it.
   void observe(program::Observer observer) { observer_ = std::move(observer); }
 
- private:
-  void fill(const sched::StepPlan& plan, const ContextOf& context_of);
+  /// The numbers of a matrix in the device's memory, row after row, when everything queued is done.
+  std::vector<float> read(const Matrix& m);
 
-  LoadedModel& model_;
-  std::unique_ptr<device::Stream> stream_;
-  program::Observer observer_;
-  std::vector<int32_t> ids_, positions_, rope_variants_, logit_rows_;
+ private:
+  explicit Executor(LoadedModel& model) : model_(&model) {}
+
+  /// The step under way.
+  struct Step {
+    const sched::StepPlan& plan;
+    const ContextOf& context_of;
+    int32_t vocab_limit;
+    sched::StepResult& result;
+  };
   struct LogitRow {
     size_t entry;
     int position;
     bool sample;
   };
-  std::vector<LogitRow> logit_uses_;  // (logit_rows_)
-  std::vector<ops::SequenceRows> sequences_;
-  std::vector<std::vector<int32_t>> pages_;  // (groups): (sequences, table stride)
-  std::vector<ops::PageTables> tables_;
-  int64_t table_stride_;
+
+  void fill(const Step& step);
+  void compute(const Step& step);
+  /// Rows of a recorded decode step that these plans fit in; 0: this plan runs piece by piece.
+  int32_t recorded_rows(const sched::StepPlan& plan) const;
+  void decode_recorded(const Step& step, int32_t rows);
+  /// Samples from logits of rows [first, first + logits.rows) of logit_uses_. `argmax_known`: the work
+  /// already queued leaves the largest of each in best_.
+  void sample(const Step& step, size_t first, const Matrix& logits, bool argmax_known);
+  void queue_argmax(const Matrix& logits, int32_t vocab_limit);
+  void sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t best);
+
+  LoadedModel* model_;
+  std::unique_ptr<device::Stream> stream_;
+  program::Observer observer_;
+  std::optional<BatchStage> stage_;
+  std::vector<LogitRow> logit_uses_;
+
+  // Devices with memory of their own: the largest logit of each row is found there; rows of which more is
+  // asked for come to the host.
+  const ops::Kernel<ops::Argmax>* argmax_ = nullptr;
+  device::Buffer best_device_, best_, logits_;
+  struct Recorded {
+    int64_t uses = 0;
+    int32_t vocab_limit = 0;
+    std::unique_ptr<device::Recording>
+        work;  // from the second use on: the first lets kernels load what they need
+  };
+  std::map<int32_t, Recorded> recorded_;  // by rows
 };
 
 }  // namespace sluice::engine

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "engine/batch_stage.h"
 #include "engine/weight_store.h"
 
 namespace sluice::engine {
@@ -28,7 +29,11 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::plan_only(const std::string& p
 Result<std::unique_ptr<LoadedModel>> LoadedModel::load(const std::string& path, model::Recipe recipe,
                                                        ops::Backend backend, const LoadOptions& options) {
   SLUICE_ASSIGN(auto model, plan_only(path, std::move(recipe), std::move(backend), options));
-  SLUICE_TRY(model->allocate(options));
+  try {
+    SLUICE_TRY(model->allocate(options));
+  } catch (const std::exception& e) {  // what the device reports while it is filled
+    return internal_error("{}: loading failed: {}", path, e.what());
+  }
   return model;
 }
 
@@ -39,9 +44,23 @@ Status LoadedModel::prepare(const std::string& path, model::Recipe recipe, const
   if (const model::Recipe* stored = weights_->stored_recipe()) model::inherit_sizes(recipe_, *stored);
   SLUICE_TRY(model::complete(recipe_, spec_));
   SLUICE_ASSIGN(types_, weights_->types(recipe_, notes_));
+  if (!backend_.block_weights) dequantise_types();
   const int64_t logit_rows = options.logit_rows > 0 ? options.logit_rows : recipe_.max_sequences;
   SLUICE_ASSIGN(program_, program::lower(spec_, recipe_, types_, backend_, logit_rows, weights_->wishes()));
   return plan_memory();
+}
+
+// For backends without kernels for block types.
+void LoadedModel::dequantise_types() {
+  bool any = false;
+  for (auto& entry : types_) {
+    if (!is_block_type(entry.second)) continue;
+    entry.second = DType::bf16;
+    any = true;
+  }
+  if (any)
+    notes_.push_back(
+        fmt::format("quantised weights are dequantised to bf16 on {}", backend_.device->info().kind));
 }
 
 Status LoadedModel::plan_memory() {
@@ -70,10 +89,7 @@ Status LoadedModel::plan_memory() {
     kv_layout_.groups.push_back({window == 0 ? "full" : fmt::format("window{}", window),
                                  static_cast<int>(window), static_cast<int>(pages)});
   }
-  const uint64_t table_pages = static_cast<uint64_t>(ceil_div(recipe_.max_seq_len, recipe_.page_tokens));
-  plan_.batch =
-      sizeof(int32_t) * (static_cast<uint64_t>(recipe_.max_sequences) * table_pages * program_.groups.size() +
-                         4 * static_cast<uint64_t>(recipe_.max_batch_tokens));
+  plan_.batch = BatchStage::bytes(recipe_, program_.groups.size());
   const uint64_t have = backend_.device->info().memory_bytes;
   if (plan_.total() > have) {
     return resource_exhausted(

@@ -66,6 +66,7 @@ class LoadedModel {
  private:
   LoadedModel() = default;
   Status prepare(const std::string& path, model::Recipe recipe, const LoadOptions& options);
+  void dequantise_types();
   Status plan_memory();
   Status allocate(const LoadOptions& options);
   Status allocate_caches();

@@ -1,13 +1,16 @@
 #include "engine/open.h"
 
 #include <future>
+#include <thread>
 
 namespace sluice::engine {
 
 Result<Opened> open(const std::string& path, model::Recipe recipe, ops::Backend backend,
                     LoadOptions options) {
   auto reading = std::async(std::launch::async, [&] { return Codec::open(path); });
-  options.threads = backend.device->info().parallelism;
+  const device::Device& device = *backend.device;
+  options.threads = device.shares_host_memory() ? device.info().parallelism
+                                                : static_cast<int>(std::thread::hardware_concurrency());
   auto model = LoadedModel::load(path, std::move(recipe), std::move(backend), options);
   auto codec = reading.get();
   if (!model.ok()) return model.status();

@@ -7,10 +7,17 @@
 #include "artifact/tuning.h"
 #include "base/check.h"
 #include "base/file.h"
+#include "engine/upload.h"
 #include "program/pack.h"
 
 namespace sluice::engine {
 namespace {
+
+std::vector<const std::byte*> addresses(const program::Program& program, const std::byte* arena) {
+  std::vector<const std::byte*> out;
+  for (const program::WeightInfo& weight : program.weights) out.push_back(arena + weight.offset);
+  return out;
+}
 
 class CheckpointWeights final : public WeightStore {
  public:
@@ -25,24 +32,29 @@ class CheckpointWeights final : public WeightStore {
 
   Result<std::vector<const std::byte*>> load(const program::Program& program, device::Device& device,
                                              int threads, bool) override {
-    SLUICE_CHECK(device.shares_host_memory(), "weights are packed on the host");
     SLUICE_ASSIGN(arena_, device.allocate(program.weight_bytes, "weights"));
-    std::vector<const std::byte*> out;
+    SLUICE_ASSIGN(Uploader uploader, Uploader::make(device, threads));
+    std::vector<std::byte> packed;  // of one copy, where the device does not share the host's memory
     for (size_t i = 0; i < program.weights.size(); ++i) {
       const program::WeightInfo& weight = program.weights[i];
       std::byte* at = arena_.data() + weight.offset;
-      out.push_back(at);
       if (weight.constant) {
-        std::memcpy(at, program.constants[i].data(), program.constants[i].size() * sizeof(float));
+        uploader.put(at, std::as_bytes(std::span(program.constants[i])));
         continue;
       }
       const uint64_t copy_bytes = weight.bytes / static_cast<uint64_t>(weight.copies);
-      for (int64_t c = 0; c < weight.copies; ++c) {
-        SLUICE_TRY(program::pack_weight(model_, weight, c,
-                                        {at + static_cast<uint64_t>(c) * copy_bytes, copy_bytes}, threads));
+      for (int64_t c = 0; c < weight.copies; ++c, at += copy_bytes) {
+        if (device.shares_host_memory()) {
+          SLUICE_TRY(program::pack_weight(model_, weight, c, {at, copy_bytes}, threads));
+          continue;
+        }
+        packed.assign(copy_bytes, std::byte{0});
+        SLUICE_TRY(program::pack_weight(model_, weight, c, packed, threads));
+        uploader.put(at, packed);
       }
     }
-    return out;
+    uploader.finish();
+    return addresses(program, arena_.data());
   }
 
  private:
@@ -76,7 +88,6 @@ class EngineWeights final : public WeightStore {
 
   Result<std::vector<const std::byte*>> load(const program::Program& program, device::Device& device,
                                              int threads, bool verify_checksums) override {
-    SLUICE_CHECK(device.shares_host_memory(), "weights are mapped from files");
     SLUICE_TRY(dir_.load({.verify = verify_checksums, .threads = threads}));
     std::map<std::string_view, const artifact::TensorEntry*> entries;
     for (const artifact::TensorEntry& tensor : dir_.manifest().tensors) entries[tensor.name] = &tensor;
@@ -96,12 +107,24 @@ class EngineWeights final : public WeightStore {
       }
       out.push_back(dir_.weights().data() + t->offset);
     }
+    if (!device.shares_host_memory()) return copy_to(device, program, out, threads);
     return out;
   }
 
  private:
+  Result<std::vector<const std::byte*>> copy_to(device::Device& device, const program::Program& program,
+                                                std::span<const std::byte* const> mapped, int threads) {
+    SLUICE_ASSIGN(arena_, device.allocate(program.weight_bytes, "weights"));
+    SLUICE_ASSIGN(Uploader uploader, Uploader::make(device, threads));
+    for (size_t i = 0; i < program.weights.size(); ++i)
+      uploader.put(arena_.data() + program.weights[i].offset, {mapped[i], program.weights[i].bytes});
+    uploader.finish();
+    return addresses(program, arena_.data());
+  }
+
   artifact::EngineDir dir_;
   artifact::Tuning tuning_;
+  device::Buffer arena_;  // of devices that do not read the mapped files
 };
 
 }  // namespace

@@ -1,20 +1,10 @@
 #pragma once
 
 #include "ops/kernel.h"
+#include "ops/kinds.h"
 #include "tensor/matrix.h"
 
 namespace sluice::ops {
-
-enum class ActivationKind {
-  silu,       // x * sigmoid(x)
-  gelu,       // x * Phi(x), with erf
-  gelu_tanh,  // its tanh approximation ("gelu_new", "gelu_pytorch_tanh")
-  relu,
-  relu2,  // relu(x)^2
-};
-constexpr auto enum_names(ActivationKind) {
-  return std::array<std::string_view, 5>{"silu", "gelu", "gelu_tanh", "relu", "relu2"};
-}
 
 /// gated: y = f(x[:, 0:dim]) * x[:, dim:2*dim] (GLU, Shazeer 2020); otherwise y = f(x).
 struct Activation {

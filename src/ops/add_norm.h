@@ -1,16 +1,10 @@
 #pragma once
 
 #include "ops/kernel.h"
+#include "ops/kinds.h"
 #include "tensor/matrix.h"
 
 namespace sluice::ops {
-
-enum class NormKind {
-  none,
-  rms,    // x / sqrt(mean(x^2) + eps) * w        (Zhang & Sennrich 2019)
-  layer,  // (x - mean) / sqrt(var + eps) * w + b  (Ba et al. 2016); w and b may be absent
-};
-constexpr auto enum_names(NormKind) { return std::array<std::string_view, 3>{"none", "rms", "layer"}; }
 
 /// The residual stream's one op. With branch:   h += multiplier * Nb(branch) ; then, with output:  y = Ny(h).
 /// Nb and Ny are norms or the identity (none); sums of squares are taken in fp32.

@@ -26,11 +26,13 @@ struct Attention {
     bool alibi = false;
     DType kv = DType::f16;
     int64_t page_tokens = 32;
+    bool rounded =
+        false;  // queries, and exp(s_j) relative to the largest, may be rounded to the cache's type
     template <typename Self, typename V>
     static void fields(Self& s, V&& v) {
       v("heads", s.heads), v("kv_heads", s.kv_heads), v("d_qk", s.d_qk), v("d_v", s.d_v), v("scale", s.scale);
       v("softcap", s.softcap), v("window", s.window), v("sinks", s.sinks), v("alibi", s.alibi), v("kv", s.kv);
-      v("page_tokens", s.page_tokens);
+      v("page_tokens", s.page_tokens), v("rounded", s.rounded);
     }
     bool operator==(const Desc&) const = default;
   };
@@ -41,6 +43,7 @@ struct Attention {
     KvCache cache;                        // holds the keys and values of these rows too
     const float* sinks = nullptr;         // (heads)
     const float* alibi_slopes = nullptr;  // (heads)
+    DeviceSequences on_device = {};
   };
   /// Of `rows` queries of one sequence that end at `context` tokens.
   static Cost cost(const Desc& d, int64_t rows, int64_t context) {

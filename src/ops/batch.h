@@ -14,6 +14,13 @@ struct SequenceRows {
   int32_t table = 0;           // row of the page tables that belongs to this sequence
 };
 
+/// The sequences of a batch once more, where a device that does not share the host's memory reads them. Rows
+/// that no sequence owns pad the batch.
+struct DeviceSequences {
+  const SequenceRows* sequences = nullptr;
+  const int32_t* sequence_of = nullptr;  // (rows): index of each row's sequence, -1 for padding
+};
+
 /// Page tables of one KV group: page of tokens [i * page_tokens, (i + 1) * page_tokens) of a sequence at
 /// pages[table * stride + i]; -1 where a sliding window has passed.
 struct PageTables {

@@ -11,8 +11,11 @@ enum class Activations {
   int8,  // quantised to int8 with one scale for 32 consecutive elements: integer dot products with quantised
          // weights
   bf16,  // rounded to bf16, for bf16 weights: products are exact and summed in fp32
+  f16,   // the same with f16
 };
-constexpr auto enum_names(Activations) { return std::array<std::string_view, 3>{"f32", "int8", "bf16"}; }
+constexpr auto enum_names(Activations) {
+  return std::array<std::string_view, 4>{"f32", "int8", "bf16", "f16"};
+}
 
 /// y[m, n] = sum_k x[m, k] * W[n, k] (+ bias[n])
 struct Linear {
@@ -30,7 +33,7 @@ struct Linear {
     bool operator==(const Desc&) const = default;
   };
   struct Args {
-    Matrix x;                           // (m, k) f32
+    Matrix x;                           // (m, k) f32, or already rounded as `activations` says
     const std::byte* weight = nullptr;  // (n, k) in the kernel's layout
     const float* bias = nullptr;        // (n)
     Matrix y;                           // (m, n) f32; may be a range of columns of a wider buffer

@@ -5,9 +5,6 @@
 
 namespace sluice::ops {
 
-enum class RouterScore { softmax, sigmoid };
-constexpr auto enum_names(RouterScore) { return std::array<std::string_view, 2>{"softmax", "sigmoid"}; }
-
 /// Picks the k experts of each token and their weights. Ties go to the lower expert. In fp32.
 ///   score_first:  s = score(logits), take the k largest of s (+ selection_bias), weight = s
 ///   otherwise:    take the k largest logits, weight = score over those k

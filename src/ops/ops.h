@@ -14,11 +14,17 @@
 namespace sluice::ops {
 
 using Kernels = KernelTable<Embed, RopeTable, Linear, AddNorm, RopeKv, Attention, Activation, Route, MoeMlp,
-                            GatherRows, ScaleSoftcap>;
+                            GatherRows, ScaleSoftcap, Argmax>;
 
 struct Backend {
   std::unique_ptr<device::Device> device;
   Kernels kernels;
+  /// Weight types whose products take inputs rounded to that type, unless the recipe asks for floats.
+  std::vector<DType> rounded_products = {};
+  /// Whether kernels whose results are only read by such products may write them rounded.
+  bool rounded_buffers = false;
+  /// False: no kernel reads block types; such weights are dequantised to bf16 while they are loaded.
+  bool block_weights = true;
 };
 
 }  // namespace sluice::ops

@@ -441,7 +441,9 @@ std::vector<double> Problem<Attention>::tolerances() const {
       const double distance = desc.alibi ? s.first_position + s.rows : 0;
       const double score =
           4 * kEps * (std::abs(desc.scale) * norm * longest_key + desc.softcap + distance + 4);
-      tolerance.insert(tolerance.end(), static_cast<size_t>(desc.d_v), 2 * score * largest_value);
+      // Each weight rounded by half a step: an average of values of the order of 1 moves by no more than a step.
+      const double rounding = desc.rounded ? kv_eps(desc.kv) : 0;
+      tolerance.insert(tolerance.end(), static_cast<size_t>(desc.d_v), 2 * score * largest_value + rounding);
     }
   }
   return tolerance;

@@ -65,6 +65,9 @@ class ProblemCache {
   std::span<const SequenceRows> sequences() const { return sequences_; }
   int64_t rows() const { return rows_; }
   int64_t tokens() const { return tokens_; }  // of all contexts
+  size_t key_bytes() const { return keys_.size(); }
+  size_t value_bytes() const { return values_.size(); }
+  size_t table_bytes() const { return tables_.size() * sizeof(int32_t); }
   void clear();
   /// The values of all pages as floats, in whatever order the backend keeps them.
   std::vector<float> contents();

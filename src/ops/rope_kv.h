@@ -34,25 +34,6 @@ struct RopeTable {
   }
 };
 
-enum class RopeStyle {
-  none,
-  half,         // pairs (i, i + n): GPT-NeoX, transformers' rotate_half
-  interleaved,  // pairs (2i, 2i + 1): GPT-J, GGUF's llama
-};
-constexpr auto enum_names(RopeStyle) {
-  return std::array<std::string_view, 3>{"none", "half", "interleaved"};
-}
-
-enum class QkNormScope {
-  none,
-  head,      // over each head's d_qk, one weight (d_qk) for all heads
-  per_head,  // over each head's d_qk, own weights (heads, d_qk)
-  full,      // over the whole projection, weight (heads * d_qk)
-};
-constexpr auto enum_names(QkNormScope) {
-  return std::array<std::string_view, 4>{"none", "head", "per_head", "full"};
-}
-
 /// Between the QKV projection and attention, in place: normalises q and k, rotates them, and writes k and v
 /// to their KV pages. Columns of qkv: q (heads, d_qk) | k (kv_heads, d_qk) | v (kv_heads, d_v).
 struct RopeKv {
@@ -86,6 +67,7 @@ struct RopeKv {
     const float* k_norm = nullptr;
     std::span<const SequenceRows> sequences;  // cover all rows
     KvCache cache;
+    DeviceSequences on_device = {};
   };
   static Cost cost(const Desc& d, int64_t tokens) {
     const double q = static_cast<double>(tokens * d.heads * d.d_qk);

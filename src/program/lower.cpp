@@ -33,6 +33,7 @@ class Lowering {
     layer_ = -1;
     SLUICE_TRY(head());
     fuse_add_norm(program_);
+    if (backend_.rounded_buffers) round_buffers(program_);
     SLUICE_TRY(select_kernels());
     place_weights();
     plan_memory(program_, backend_.device->info().parallelism);
@@ -78,7 +79,14 @@ class Lowering {
   }
 
   ops::Activations activations(DType weight) const {
-    return is_block_type(weight) ? recipe_.activations : ops::Activations::f32;
+    if (is_block_type(weight)) return recipe_.activations;
+    if (!rounds(weight)) return ops::Activations::f32;
+    return weight == DType::bf16 ? ops::Activations::bf16 : ops::Activations::f16;
+  }
+  bool rounds(DType type) const {
+    const auto& types = backend_.rounded_products;
+    return recipe_.activations != ops::Activations::f32 &&
+           std::find(types.begin(), types.end(), type) != types.end();
   }
 
   // --- pieces of a layer
@@ -214,7 +222,8 @@ class Lowering {
                  .softcap = a.softcap,
                  .window = a.window,
                  .kv = recipe_.kv,
-                 .page_tokens = recipe_.page_tokens};
+                 .page_tokens = recipe_.page_tokens,
+                 .rounded = rounds(recipe_.kv)};
     core.cache = cache;
     core.q = {qkv.buffer, 0, q};
     core.out = buffer("attended", a.heads * a.d_v);
@@ -262,8 +271,8 @@ class Lowering {
                  .gated = m.gated,
                  .gate_up = up_type,
                  .down = down_type,
-                 .activations = is_block_type(up_type) && is_block_type(down_type) ? recipe_.activations
-                                                                                   : ops::Activations::f32};
+                 .activations = activations(up_type) == activations(down_type) ? activations(up_type)
+                                                                               : ops::Activations::f32};
     WeightInfo up{.name = role("moe.gate_up"),
                   .n = m.gated ? 2 * m.width : m.width,
                   .k = spec_.hidden,

@@ -1,6 +1,7 @@
 #include "program/passes.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace sluice::program {
 
@@ -24,6 +25,55 @@ void fuse_add_norm(Program& program) {
     add->y = norm->y;
   }
   program.steps = std::move(fused);
+}
+
+namespace {
+
+/// The type to which every reader of a buffer rounds it; f32 where one does not, where they differ, or where
+/// a writer writes f32 only.
+class RoundedTypes {
+ public:
+  explicit RoundedTypes(const Program& program) : types_(program.buffers.size()) {
+    for (const Step& step : program.steps) std::visit([&](const auto& s) { note(s); }, step.op);
+  }
+  DType of(size_t buffer) const { return types_[buffer].value_or(DType::f32); }
+
+ private:
+  void read_as(const Operand& operand, DType type) {
+    auto& known = types_[static_cast<size_t>(operand.buffer)];
+    known = !known || *known == type ? type : DType::f32;
+  }
+  void note(const LinearStep& s) {
+    const bool half =
+        s.desc.activations == ops::Activations::bf16 || s.desc.activations == ops::Activations::f16;
+    read_as(s.x, half ? s.desc.weight : DType::f32);
+    read_as(s.y, DType::f32);
+  }
+  void note(const AddNormStep& s) {
+    for (const Operand& operand : {s.h, s.branch}) {
+      if (operand.buffer >= 0) read_as(operand, DType::f32);
+    }
+  }
+  void note(const AttentionStep& s) { read_as(s.q, DType::f32); }
+  void note(const ActivationStep& s) { read_as(s.x, DType::f32); }
+  template <typename S>
+  void note(const S& s) {
+    s.visit([&](const Operand& operand, bool) {
+      if (operand.buffer >= 0) read_as(operand, DType::f32);
+    });
+  }
+
+  std::vector<std::optional<DType>> types_;
+};
+
+}  // namespace
+
+void round_buffers(Program& program) {
+  const RoundedTypes types(program);
+  for (size_t i = 0; i < program.buffers.size(); ++i) {
+    BufferInfo& buffer = program.buffers[i];
+    if (buffer.dtype == DType::f32 && types.of(i) != DType::f32) buffer.dtype = types.of(i);
+  }
 }
 
 namespace {

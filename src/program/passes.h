@@ -8,6 +8,11 @@ namespace sluice::program {
 /// h += branch, directly followed by y = norm(h), becomes one step that touches h once.
 void fuse_add_norm(Program& program);
 
+/// Gives buffers that are only read by products which round them that 16-bit type: rounding where a value is
+/// made is rounding where it is read, and half the bytes. For backends whose norms, activations and attention
+/// write such types.
+void round_buffers(Program& program);
+
 /// Gives every buffer its place in the activation arena, so that buffers which live at the same time never
 /// overlap and the arena is as small as first-fit makes it; and sizes the workspace.
 void plan_memory(Program& program, int parallelism);

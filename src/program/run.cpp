@@ -29,11 +29,11 @@ class Runner {
             vector(s.output_bias)};
   }
   ops::RopeKv::Args args(const RopeKvStep& s) const {
-    return {at(s.qkv),        at(s.rope_table), vector(s.q_norm),
-            vector(s.k_norm), batch_.sequences, cache(s.cache)};
+    return {at(s.qkv),        at(s.rope_table), vector(s.q_norm), vector(s.k_norm),
+            batch_.sequences, cache(s.cache),   batch_.on_device};
   }
   ops::Attention::Args args(const AttentionStep& s) const {
-    return {at(s.q), at(s.out), batch_.sequences, cache(s.cache), nullptr, nullptr};
+    return {at(s.q), at(s.out), batch_.sequences, cache(s.cache), nullptr, nullptr, batch_.on_device};
   }
   ops::Activation::Args args(const ActivationStep& s) const { return {at(s.x), at(s.y)}; }
   ops::Route::Args args(const RouteStep& s) const {
@@ -77,10 +77,15 @@ class Runner {
 void run(const Program& program, const Memory& memory, const Batch& batch, device::Stream& stream,
          const LogitsSink& sink, const Observer* observer) {
   const ops::Launch launch{stream, memory.workspace};
+  const auto observe = [&](size_t step) {
+    if (observer == nullptr) return;
+    stream.synchronize();
+    (*observer)(step);
+  };
   const auto execute = [&](const Batch& part, size_t begin, size_t end) {
     const Runner runner(program, memory, part);
     for (size_t i = begin; i < end; ++i) {
-      if (observer != nullptr) (*observer)(i);
+      observe(i);
       std::visit([&](const auto& s) { s.kernel->run(s.desc, runner.args(s), launch); }, program.steps[i].op);
     }
   };
@@ -93,11 +98,9 @@ void run(const Program& program, const Memory& memory, const Batch& batch, devic
     Batch part = batch;
     part.logit_rows = batch.logit_rows.subspan(first, std::min(slice, batch.logit_rows.size() - first));
     execute(part, body, program.steps.size());
-    stream.synchronize();
     sink(first, matrix(program, memory, program.logits, static_cast<int64_t>(part.logit_rows.size())));
   }
-  stream.synchronize();
-  if (observer != nullptr) (*observer)(program.steps.size());
+  observe(program.steps.size());
 }
 
 Matrix matrix(const Program& program, const Memory& memory, int32_t buffer, int64_t rows) {

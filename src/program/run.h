@@ -7,7 +7,8 @@
 
 namespace sluice::program {
 
-/// What a step computes on. All arrays are where the device's kernels can read them.
+/// What a step computes on. All arrays are where the device's kernels can read them; `sequences` is for the
+/// host, which sizes launches by it.
 struct Batch {
   int32_t tokens = 0;
   const int32_t* ids = nullptr;        // (tokens), each in [0, vocab)
@@ -17,6 +18,7 @@ struct Batch {
   std::span<const ops::SequenceRows> sequences;
   std::span<const ops::PageTables> tables;  // (groups)
   std::span<const int32_t> logit_rows;      // rows whose logits are wanted
+  ops::DeviceSequences on_device = {};      // for devices that do not share the host's memory
 };
 
 /// The memory that a Program runs in.
@@ -31,14 +33,17 @@ struct Memory {
   std::vector<Cache> caches;  // (Program::caches)
 };
 
-/// Called before step i runs, and once more with i = steps.size() at the end. For profilers and for `verify`.
+/// Called before step i runs, when all before it is done, and once more with i = steps.size() at the end. For
+/// profilers and for `verify`.
 using Observer = std::function<void(size_t)>;
 
-/// Receives logits of rows [first, first + logits.rows) of Batch::logit_rows; may change them, must not keep them.
+/// Receives logits of rows [first, first + logits.rows) of Batch::logit_rows, in memory of the device and
+/// complete when what is queued so far is; may change them, must not keep them.
 using LogitsSink = std::function<void(size_t first, Matrix logits)>;
 
-/// Runs every step in order on `stream`. The steps behind the last layer run once for each Limits::logits of the wanted
-/// rows, and `sink` takes each result. Neither allocates nor looks anything up.
+/// Runs every step in order on `stream`. The steps behind the last layer run once for each Limits::logits of
+/// the wanted rows, and `sink` takes each result. Neither allocates nor looks anything up, nor waits for the
+/// device unless observed.
 void run(const Program& program, const Memory& memory, const Batch& batch, device::Stream& stream,
          const LogitsSink& sink, const Observer* observer = nullptr);
 

@@ -216,5 +216,12 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   return out;
 }
 
+Result<Sample> Sampler::take_argmax(int32_t token) {
+  if (token < 0)
+    return internal_error("the model's logits are NaN or not finite; nothing can be sampled from them");
+  ++drawn_;
+  return Sample{token, std::nullopt};
+}
+
 }  // namespace sampling
 }  // namespace sluice

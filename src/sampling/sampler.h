@@ -38,6 +38,13 @@ class Sampler {
   /// an infinity, or nothing left to choose from, is an error of this sequence.
   Result<Sample> choose(std::span<float> logits, int32_t vocab_limit);
 
+  /// Whether the next choice is the largest logit and nothing else of the row is asked for: then whoever
+  /// found it may say so instead, -1 standing for a row that `choose` would refuse.
+  bool takes_argmax() const {
+    return params_.temperature == 0 && !penalties_ && params_.logprobs < 0 && !too_short_to_end();
+  }
+  Result<Sample> take_argmax(int32_t token);
+
  private:
   bool too_short_to_end() const {
     return drawn_ < static_cast<uint64_t>(params_.min_tokens) && !end_ids_.empty();

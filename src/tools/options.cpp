@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cpu/cpu_device.h"
+#include "cuda/backend.h"
 #include "tensor/dtype.h"
 
 namespace sluice::tools {
@@ -37,7 +38,7 @@ void OutputOptions::declare(CLI::App& app) {
 }
 
 void BackendOptions::declare(CLI::App& app) {
-  app.add_option("--device", device, "Where to run: cpu")->type_name("NAME")->capture_default_str();
+  app.add_option("--device", device, "Where to run: cpu or cuda")->type_name("NAME")->capture_default_str();
   app.add_option("--threads", threads, "Threads to compute with [every CPU this process may use]")
       ->type_name("N");
   app.add_option("--isa", isa, "Use kernels of no better instruction set than this [the machine's best]")
@@ -45,7 +46,8 @@ void BackendOptions::declare(CLI::App& app) {
 }
 
 Result<ops::Backend> BackendOptions::make() const {
-  if (device != "cpu") return unsupported("--device {}: not there yet; use cpu", device);
+  if (device == "cuda") return cuda::make_cuda_backend();
+  if (device != "cpu") return invalid_argument("--device {}: choose cpu or cuda", device);
   return cpu::make_cpu_backend({.threads = threads, .isa = isa});
 }
 

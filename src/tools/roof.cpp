@@ -1,5 +1,7 @@
 #include "tools/roof.h"
 
+#include "cuda/backend.h"
+
 namespace sluice::tools {
 namespace {
 
@@ -35,8 +37,15 @@ double streamed_bytes(const program::Program& program, const program::Step& step
 
 }  // namespace
 
-Result<cpu::MachineLimit> measure_limit(const device::Device& device) {
+Result<cpu::MachineLimit> measure_limit(device::Device& device) {
   const device::DeviceInfo& info = device.info();
+  if (info.kind == "cuda") {
+    SLUICE_ASSIGN(const cuda::DeviceLimit limit, cuda::measure_cuda_limit(device));
+    return cpu::MachineLimit{.threads = info.parallelism,
+                             .read_bytes_per_second = limit.read_bytes_per_second,
+                             .f32_per_second = limit.f32_per_second,
+                             .tile_bf16_per_second = limit.bf16_per_second};
+  }
   const auto isa = enum_from_name<cpu::Isa>(info.features);
   if (!isa) return unsupported("the limits of a {} device cannot be measured yet", info.kind);
   return cpu::machine_limits(*isa, info.parallelism).back();

@@ -10,7 +10,7 @@ namespace sluice::tools {
 
 /// Measures the machine with as many threads and the instruction set that the device uses. Takes a second or
 /// more.
-Result<cpu::MachineLimit> measure_limit(const device::Device& device);
+Result<cpu::MachineLimit> measure_limit(device::Device& device);
 
 /// Bytes and operations of one step of the Program in one run of a pass.
 ops::Cost cost_of(const program::Step& step, const Pass& pass);

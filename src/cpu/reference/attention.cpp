@@ -24,12 +24,17 @@ struct Query {
   int64_t page(int64_t j) const { return page_of(a.cache.tables, sequence, j / d.page_tokens); }
   int64_t first() const { return d.window > 0 ? std::max<int64_t>(0, position - d.window + 1) : 0; }
 
+  float query_element(float x) const {
+    if (!d.rounded || d.kv == DType::f32) return x;
+    return d.kv == DType::f16 ? f16_to_f32(f32_to_f16(x)) : bf16_to_f32(f32_to_bf16(x));
+  }
+
   double score(int64_t j) const {
     const float* q = a.q.f32(row) + head * d.d_qk;
     const std::byte* keys = key_block(d, a.cache, page(j), kv_head());
     double dot = 0;
     for (int64_t i = 0; i < d.d_qk; ++i)
-      dot += double{q[i]} * load_element(d.kv, keys, i * d.page_tokens + j % d.page_tokens);
+      dot += double{query_element(q[i])} * load_element(d.kv, keys, i * d.page_tokens + j % d.page_tokens);
     double s = d.scale * dot;
     if (d.softcap > 0) s = d.softcap * std::tanh(s / d.softcap);
     if (d.alibi) s -= a.alibi_slopes[head] * static_cast<double>(position - j);

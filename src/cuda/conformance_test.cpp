@@ -1,0 +1,375 @@
+// Every CUDA kernel against the CPU's references, on the same inputs, within what rounding explains. Needs a
+// GPU: without one every test says so and skips.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "base/check.h"
+#include "cpu/cpu_device.h"
+#include "cpu/kernels.h"
+#include "cuda/backend.h"
+#include "ops/cases.h"
+
+namespace sluice::cuda {
+namespace {
+
+using ops::Activations;
+using ops::Case;
+using ops::Kernel;
+using ops::Problem;
+
+ops::Backend& reference_backend() {
+  static ops::Backend instance = [] {
+    auto made = cpu::make_cpu_backend({.threads = 2});
+    SLUICE_CHECK(made.ok(), "{}", made.status().message());
+    return std::move(made).value();
+  }();
+  return instance;
+}
+
+Result<ops::Backend>& gpu() {
+  static Result<ops::Backend> instance = make_cuda_backend();
+  return instance;
+}
+
+/// Device memory beside each piece of a problem's host memory: what kernels are given instead, and what comes
+/// back.
+class Mirror {
+ public:
+  explicit Mirror(device::Device& device) : device_(device), stream_(device.make_stream()) {}
+
+  /// Where the `bytes` at `host` are on the device; unknown content at nullptr.
+  template <typename T>
+  T* in(T* host, size_t bytes) {
+    if (host == nullptr || bytes == 0) return nullptr;
+    auto buffer = device_.allocate(bytes, "a test");
+    SLUICE_CHECK(buffer.ok(), "{}", buffer.status().message());
+    stream_->copy(buffer->data(), host, bytes);
+    void* host_bytes = const_cast<void*>(static_cast<const void*>(host));
+    pieces_.push_back({host_bytes, bytes, *std::move(buffer)});
+    return reinterpret_cast<T*>(pieces_.back().device.data());
+  }
+  void in(Matrix& m) {
+    if (m.rows > 0) m.data = in(static_cast<std::byte*>(m.data), static_cast<size_t>(m.rows * m.stride) * 4);
+  }
+  template <typename T>
+  void floats(const T*& host, int64_t count) {
+    host = in(host, static_cast<size_t>(count) * sizeof(T));
+  }
+  void in(ops::KvCache& cache, Problem<ops::RopeKv>& p) { pages(cache, p.cache); }
+  void in(ops::KvCache& cache, Problem<ops::Attention>& p) { pages(cache, p.cache); }
+
+  ops::DeviceSequences sequences(std::span<const ops::SequenceRows> all, int64_t rows) {
+    std::vector<int32_t>& of = sequence_of_;
+    of.assign(static_cast<size_t>(rows), -1);
+    for (size_t i = 0; i < all.size(); ++i) {
+      for (int32_t r = 0; r < all[i].rows; ++r)
+        of[static_cast<size_t>(all[i].first_row + r)] = static_cast<int32_t>(i);
+    }
+    return {in(all.data(), all.size_bytes()), in(of.data(), of.size() * sizeof(int32_t))};
+  }
+
+  /// Scratch filled with NaN: nothing may be read before it was written.
+  std::byte* scratch(uint64_t bytes) {
+    nan_.assign(bytes, std::byte{0xff});
+    return in(nan_.data(), nan_.size());
+  }
+  device::Stream& stream() { return *stream_; }
+  void fetch() {
+    for (const Piece& piece : pieces_) stream_->copy(piece.host, piece.device.data(), piece.bytes);
+    stream_->synchronize();
+  }
+
+ private:
+  struct Piece {
+    void* host;
+    size_t bytes;
+    device::Buffer device;
+  };
+  void pages(ops::KvCache& cache, ops::ProblemCache& problem) {
+    cache.keys = in(cache.keys, problem.key_bytes());
+    cache.values = in(cache.values, problem.value_bytes());
+    cache.tables.pages = in(cache.tables.pages, problem.table_bytes());
+  }
+
+  device::Device& device_;
+  std::unique_ptr<device::Stream> stream_;
+  std::vector<Piece> pieces_;
+  std::vector<int32_t> sequence_of_;
+  std::vector<std::byte> nan_;
+};
+
+uint64_t weight_bytes(DType type, int64_t n, int64_t k) {
+  return ops::plain_layout().packed_bytes(type, n, k);
+}
+
+// The pieces of each op's arguments.
+void mirror(Mirror& m, Problem<ops::Linear>& p, ops::Linear::Args& a) {
+  m.in(a.x), m.in(a.y);
+  a.weight = m.in(a.weight, weight_bytes(p.desc.weight, p.desc.n, p.desc.k));
+  m.floats(a.bias, p.desc.n);
+}
+void mirror(Mirror& m, Problem<ops::MoeMlp>& p, ops::MoeMlp::Args& a) {
+  const auto& up = p.desc.gate_up_linear();
+  m.in(a.x), m.in(a.experts), m.in(a.weights), m.in(a.y);
+  a.gate_up = m.in(a.gate_up, weight_bytes(p.desc.gate_up, p.desc.experts * up.n, up.k));
+  a.down = m.in(a.down, weight_bytes(p.desc.down, p.desc.experts * p.desc.hidden, p.desc.width));
+}
+void mirror(Mirror& m, Problem<ops::Embed>& p, ops::Embed::Args& a) {
+  m.floats(a.ids, p.rows), m.floats(a.positions, p.rows);
+  a.weight = m.in(a.weight, weight_bytes(p.desc.weight, p.desc.vocab, p.desc.hidden));
+  m.floats(a.position_table, p.desc.positions * p.desc.hidden);
+  m.in(a.y);
+}
+void mirror(Mirror& m, Problem<ops::AddNorm>& p, ops::AddNorm::Args& a) {
+  m.in(a.h), m.in(a.branch), m.in(a.y);
+  m.floats(a.branch_weight, p.desc.dim), m.floats(a.branch_bias, p.desc.dim);
+  m.floats(a.output_weight, p.desc.dim), m.floats(a.output_bias, p.desc.dim);
+}
+void mirror(Mirror& m, Problem<ops::Activation>&, ops::Activation::Args& a) { m.in(a.x), m.in(a.y); }
+void mirror(Mirror& m, Problem<ops::ScaleSoftcap>&, ops::ScaleSoftcap::Args& a) { m.in(a.x); }
+void mirror(Mirror& m, Problem<ops::RopeKv>& p, ops::RopeKv::Args& a) {
+  a.on_device = m.sequences(a.sequences, p.rows);
+  m.in(a.qkv), m.in(a.rope_table), m.in(a.cache, p);
+  m.floats(a.q_norm, p.desc.heads * p.desc.d_qk), m.floats(a.k_norm, p.desc.kv_heads * p.desc.d_qk);
+}
+void mirror(Mirror& m, Problem<ops::Attention>& p, ops::Attention::Args& a) {
+  a.on_device = m.sequences(a.sequences, p.rows);
+  m.in(a.q), m.in(a.out), m.in(a.cache, p);
+  m.floats(a.sinks, p.desc.heads), m.floats(a.alibi_slopes, p.desc.heads);
+}
+
+/// Keys lie as (d_qk, page_tokens) on the CPU and as (page_tokens, d_qk) here.
+template <typename Desc>
+void turn_keys(const Desc& d, ops::ProblemCache& cache, bool to_gpu) {
+  const auto size = static_cast<size_t>(info(d.kv).block_bytes), tokens = static_cast<size_t>(d.page_tokens),
+             dims = static_cast<size_t>(d.d_qk), block = size * tokens * dims;
+  std::vector<std::byte> turned(block);
+  std::byte* keys = cache.cache().keys;
+  for (size_t at = 0; at < cache.key_bytes(); at += block) {
+    for (size_t t = 0; t < tokens; ++t) {
+      for (size_t i = 0; i < dims; ++i) {
+        const size_t cpu = (i * tokens + t) * size, gpu_place = (t * dims + i) * size;
+        std::memcpy(turned.data() + (to_gpu ? gpu_place : cpu), keys + at + (to_gpu ? cpu : gpu_place), size);
+      }
+    }
+    std::memcpy(keys + at, turned.data(), block);
+  }
+}
+
+template <typename Op>
+std::vector<float> expected_of(Problem<Op>& problem) {
+  const Kernel<Op>& kernel = reference_backend().kernels.template all<Op>().front();
+  const auto stream = reference_backend().device->make_stream();
+  ops::Bytes scratch(
+      kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(problem.desc, problem.rows, 2));
+  const ops::Launch launch{*stream, scratch.data()};
+  if constexpr (requires {
+                  problem.fill_cache(reference_backend().kernels.template all<ops::RopeKv>().front(), launch);
+                })
+    problem.fill_cache(reference_backend().kernels.template all<ops::RopeKv>().front(), launch);
+  kernel.run(problem.desc, problem.args(kernel), launch);
+  return problem.outputs();
+}
+
+template <typename Op>
+std::vector<float> outputs_of(Problem<Op>& problem, const Kernel<Op>& kernel) {
+  constexpr bool kAttention = std::is_same_v<Op, ops::Attention>, kRopeKv = std::is_same_v<Op, ops::RopeKv>;
+  Mirror device(*gpu()->device);
+  auto args = problem.args(kernel);
+  if constexpr (kAttention) turn_keys(problem.desc, problem.cache, true);
+  mirror(device, problem, args);
+  std::byte* scratch = device.scratch(
+      kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(problem.desc, problem.rows, 132));
+  kernel.run(problem.desc, args, {device.stream(), scratch});
+  device.fetch();
+  if constexpr (kAttention || kRopeKv) turn_keys(problem.desc, problem.cache, false);
+  return problem.outputs();
+}
+
+double root_mean_square(const std::vector<float>& values) {
+  double sum = 0;
+  for (float v : values) sum += double{v} * v;
+  return std::sqrt(sum / static_cast<double>(std::max<size_t>(values.size(), 1)));
+}
+
+template <typename Op>
+void compare(const Case<Op>& c, uint32_t seed, int& tried) {
+  Problem<Op> problem = ops::make_problem(c, seed);
+  const std::vector<float> expected = expected_of(problem);
+  const std::vector<double> tolerance = problem.tolerances();
+  const double size = root_mean_square(expected);
+  for (const Kernel<Op>& kernel : gpu()->kernels.template all<Op>()) {
+    if (!kernel.refuses(c.desc).empty()) continue;
+    ++tried;
+    SCOPED_TRACE(fmt::format("{} ({}) rows={} seed={}", kernel.name, to_line(c.desc), problem.rows, seed));
+    const std::vector<float> actual = outputs_of(problem, kernel);
+    int reported = 0;
+    for (size_t i = 0; i < expected.size() && reported < 5; ++i) {
+      ASSERT_LE(tolerance[i], 0.05 * std::max(size, double{std::abs(expected[i])})) << "at " << i;
+      const double error = std::abs(double{actual[i]} - expected[i]);
+      if (std::isnan(actual[i]) != std::isnan(expected[i]) || error > tolerance[i]) {
+        ADD_FAILURE() << "at " << i << ": " << actual[i] << " for " << expected[i] << ", error " << error
+                      << " beyond " << tolerance[i];
+        ++reported;
+      }
+    }
+  }
+}
+
+#define SKIP_WITHOUT_GPU() \
+  if (!gpu().ok()) GTEST_SKIP() << "skipped: " << gpu().status().message()
+
+template <typename Op>
+void compare_all(const std::vector<Case<Op>>& cases) {
+  uint32_t seed = 1;
+  int tried = 0;
+  for (const Case<Op>& c : cases) compare(c, seed++, tried);
+  EXPECT_GT(tried, 0);
+}
+
+/// Shapes that the matrix instructions take, at the edges of their tiles.
+std::vector<Case<ops::Linear>> half_cases() {
+  std::vector<Case<ops::Linear>> out;
+  for (const auto& [type, activations] :
+       {std::pair(DType::bf16, Activations::bf16), std::pair(DType::f16, Activations::f16)}) {
+    for (int64_t rows : {1, 7, 8, 9, 16, 17, 33, 64, 65, 130, 257}) {
+      out.push_back({{200, 576, type, activations, rows % 2 == 0}, rows});
+      out.push_back(
+          {{rows == 7 ? 1027 : 24, rows == 9 ? 104 : 2048, type, activations, rows % 2 == 1}, rows});
+    }
+    out.push_back({{37, 77, type, activations, true}, 5});
+    out.push_back({{4096, 4096, type, activations, false}, 1});
+  }
+  return out;
+}
+
+std::vector<Case<ops::Attention>> tile_cases() {
+  const std::vector<ops::ProblemSequence> batch = {{1, 0},   {1, 15},   {1, 16},   {33, 0}, {70, 250},
+                                                   {1, 700}, {20, 500}, {129, 63}, {2, 9}};
+  std::vector<Case<ops::Attention>> out;
+  for (DType kv : {DType::f16, DType::bf16}) {
+    for (int64_t dim : {64, 128}) {
+      ops::Attention::Desc d{
+          .heads = 8, .kv_heads = 2, .d_qk = dim, .d_v = dim, .scale = 0.12f, .kv = kv, .rounded = true};
+      out.push_back({d, 0, batch});
+      d.window = 40;
+      out.push_back({d, 0, batch});
+      d.softcap = 5;
+      d.window = 0;
+      out.push_back({d, 0, batch});
+      d.sinks = true;
+      d.alibi = true;
+      d.page_tokens = 16;
+      out.push_back({d, 0, batch});
+    }
+  }
+  // One long context, shared out over a cluster. Its averages are so small that bf16's steps would hide an error.
+  for (int64_t dim : {64, 128}) {
+    out.push_back({{.heads = 12,
+                    .kv_heads = 1,
+                    .d_qk = dim,
+                    .d_v = dim,
+                    .scale = 0.1f,
+                    .kv = DType::f16,
+                    .rounded = true},
+                   0,
+                   {{1, 5000}}});
+  }
+  return out;
+}
+
+TEST(CudaConformance, Linear) {
+  SKIP_WITHOUT_GPU();
+  compare_all(ops::edge_cases<ops::Linear>());
+  compare_all(half_cases());
+}
+TEST(CudaConformance, MoeMlp) {
+  SKIP_WITHOUT_GPU();
+  compare_all(ops::edge_cases<ops::MoeMlp>());
+}
+TEST(CudaConformance, Embed) {
+  SKIP_WITHOUT_GPU();
+  compare_all(ops::edge_cases<ops::Embed>());
+}
+TEST(CudaConformance, AddNorm) {
+  SKIP_WITHOUT_GPU();
+  compare_all(ops::edge_cases<ops::AddNorm>());
+}
+TEST(CudaConformance, Activation) {
+  SKIP_WITHOUT_GPU();
+  compare_all(ops::edge_cases<ops::Activation>());
+}
+TEST(CudaConformance, ScaleSoftcap) {
+  SKIP_WITHOUT_GPU();
+  compare_all(ops::edge_cases<ops::ScaleSoftcap>());
+}
+TEST(CudaConformance, RopeKv) {
+  SKIP_WITHOUT_GPU();
+  compare_all(ops::edge_cases<ops::RopeKv>());
+}
+TEST(CudaConformance, Attention) {
+  SKIP_WITHOUT_GPU();
+  compare_all(ops::edge_cases<ops::Attention>());
+  compare_all(tile_cases());
+}
+
+TEST(CudaConformance, ArgmaxTakesTheFirstOfTheLargestAndRefusesNan) {
+  SKIP_WITHOUT_GPU();
+  constexpr int64_t kRows = 4, kCols = 70'001;
+  std::vector<float> x = ops::random_floats(kRows * kCols, 3);
+  const auto at = [&](int64_t row, int64_t col) -> float& {
+    return x[static_cast<size_t>(row * kCols + col)];
+  };
+  at(0, 69'000) = at(0, 41) = 50;
+  at(1, 70'000) = 60;  // behind the limit
+  at(1, 69'999) = 59;
+  at(2, 5) = NAN;
+  at(3, 7) = INFINITY;
+  std::vector<int32_t> best(kRows, -7);
+  Mirror device(*gpu()->device);
+  ops::Argmax::Args args{{x.data(), DType::f32, kRows, kCols, kCols}, kCols - 1, best.data()};
+  device.in(args.x);
+  args.out = device.in(best.data(), best.size() * sizeof(int32_t));
+  gpu()->kernels.all<ops::Argmax>().front().run({kCols}, args, {device.stream()});
+  device.fetch();
+  EXPECT_EQ(best, (std::vector<int32_t>{41, 69'999, -1, -1}));
+}
+
+TEST(CudaDevice, RefusesWhatDoesNotFit) {
+  SKIP_WITHOUT_GPU();
+  const auto refused = gpu()->device->allocate(size_t{1} << 45, "weights");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.status().message().find("weights"), std::string::npos);
+}
+
+TEST(CudaDevice, RecordsAndReplaysWork) {
+  SKIP_WITHOUT_GPU();
+  std::vector<int32_t> host = {1, 2, 3};
+  Mirror device(*gpu()->device);
+  int32_t* from = device.in(host.data(), 12);
+  auto to = gpu()->device->allocate(12, "a test");
+  ASSERT_TRUE(to.ok());
+  const auto work = device.stream().record([&] { device.stream().copy(to->data(), from, 12); });
+  ASSERT_NE(work, nullptr);
+  std::vector<int32_t> got(3, 0);
+  for (int round = 0; round < 2; ++round) {
+    host[0] = 10 + round;
+    device.stream().copy(from, host.data(), 12);
+    device.stream().replay(*work);
+    device.stream().copy(got.data(), to->data(), 12);
+    device.stream().synchronize();
+    EXPECT_EQ(got, host);
+  }
+}
+
+/// Without a driver the program starts and says what is missing.
+TEST(CudaBackend, SaysWhatIsMissing) {
+  if (gpu().ok()) GTEST_SKIP() << "skipped: there is a GPU here";
+  EXPECT_EQ(gpu().status().code(), StatusCode::unsupported);
+  EXPECT_NE(gpu().status().message().find("--device cpu"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sluice::cuda

@@ -1,0 +1,61 @@
+#pragma once
+
+#include "cuda/kernels/runtime.h"
+#include "device/device.h"
+#include "ops/kernel.h"
+
+namespace sluice::cuda {
+
+class CudaRecording final : public device::Recording {
+ public:
+  explicit CudaRecording(CUgraphExec_st* graph) : graph_(graph) {}
+  CudaRecording(const CudaRecording&) = delete;
+  ~CudaRecording() override { destroy(graph_); }
+  CUgraphExec_st* graph() const { return graph_; }
+
+ private:
+  CUgraphExec_st* graph_;
+};
+
+/// A CUDA stream. Its calls throw CudaError when the device reports a failure, of this call or of work before
+/// it.
+class CudaStream final : public device::Stream {
+ public:
+  CudaStream() : queue_(make_queue()) {}
+  CudaStream(const CudaStream&) = delete;
+  ~CudaStream() override { destroy(queue_); }
+
+  void synchronize() override { cuda::synchronize(queue_); }
+  void copy(void* to, const void* from, size_t bytes) override { cuda::copy(queue_, to, from, bytes); }
+  std::unique_ptr<device::Recording> record(const std::function<void()>& work) override {
+    return std::make_unique<CudaRecording>(cuda::record(queue_, work));
+  }
+  void replay(const device::Recording& recording) override {
+    cuda::replay(queue_, static_cast<const CudaRecording&>(recording).graph());
+  }
+  Queue queue() const { return queue_; }
+
+ private:
+  Queue queue_;
+};
+
+/// The first GPU that the driver shows.
+class CudaDevice final : public device::Device {
+ public:
+  CudaDevice();
+  const device::DeviceInfo& info() const override { return info_; }
+  Result<device::Buffer> allocate(size_t bytes, const std::string& what) override;
+  Result<device::Buffer> allocate_host(size_t bytes, const std::string& what) override;
+  void free(void* data, size_t) override { free_device(data); }
+  void free_host(void* data, size_t) override { free_pinned(data); }
+  std::unique_ptr<device::Stream> make_stream() override { return std::make_unique<CudaStream>(); }
+  bool shares_host_memory() const override { return false; }
+
+ private:
+  device::DeviceInfo info_;
+};
+
+/// The queue of the stream that a CUDA kernel was launched on.
+inline Queue queue_of(const ops::Launch& launch) { return static_cast<CudaStream&>(launch.stream).queue(); }
+
+}  // namespace sluice::cuda

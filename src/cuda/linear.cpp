@@ -1,0 +1,117 @@
+// Registers the matrix products: which kernel serves which number of rows.
+#include "base/check.h"
+#include "cuda/cuda_device.h"
+#include "cuda/kernels/kernels.h"
+#include "cuda/register.h"
+
+namespace sluice::cuda {
+namespace {
+
+using ops::Activations;
+using ops::Linear;
+
+// Up to here reading W once decides, and linear_skinny does it best; above, the library's tiles reuse x better.
+constexpr int64_t kFewRows = 8;
+
+bool is_rounded(const Linear::Desc& d) { return d.activations != Activations::f32; }
+
+std::string exact_refuses(const Linear::Desc& d) {
+  if (!is_plain_float(d.weight)) return "weights are f32, f16 or bf16";
+  if (d.activations == Activations::int8) return "activations are floats";
+  return {};
+}
+
+/// What matrix instructions need: both operands of one 16-bit type, rows of whole 16 bytes.
+std::string half_refuses(const Linear::Desc& d) {
+  const bool same = (d.activations == Activations::bf16 && d.weight == DType::bf16) ||
+                    (d.activations == Activations::f16 && d.weight == DType::f16);
+  if (!same) return "weights and activations are both f16 or both bf16";
+  return d.k % 8 == 0 ? "" : "k is not a multiple of 8";
+}
+
+uint64_t rounded_bytes(const Linear::Desc& d, int64_t rows) {
+  return (static_cast<uint64_t>(rows * d.k) * 2 + 255) / 256 * 256;
+}
+
+LinearCall call_of(const Linear::Desc& d, const Linear::Args& a) {
+  return {.n = d.n,
+          .k = d.k,
+          .type = d.weight,
+          .x = a.x,
+          .weight = a.weight,
+          .bias = d.bias ? a.bias : nullptr,
+          .y = a.y};
+}
+
+/// With x in the weight's type: whoever made it may have rounded it already. What is left of the workspace is
+/// at `rest`.
+LinearCall rounded_call(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch,
+                        std::byte** rest) {
+  LinearCall call = call_of(d, a);
+  *rest = launch.workspace;
+  if (a.x.dtype != DType::f32 && a.x.stride % 8 == 0) return call;
+  SLUICE_CHECK(a.x.dtype == DType::f32, "x is {} with rows {} apart", name(a.x.dtype), a.x.stride);
+  round_rows(queue_of(launch), a.x, d.weight, launch.workspace);
+  call.x = {launch.workspace, d.weight, a.x.rows, d.k, d.k};
+  *rest += rounded_bytes(d, a.x.rows);
+  return call;
+}
+
+void run_half(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
+  std::byte* rest = nullptr;
+  const LinearCall call = rounded_call(d, a, launch, &rest);
+  if (call.x.rows > kFewRows && linear_blas(queue_of(launch), call, rest)) return;
+  call.x.rows <= kSkinnyRows ? linear_skinny(queue_of(launch), call) : linear_tiles(queue_of(launch), call);
+}
+
+void run_half_tiles(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
+  std::byte* rest = nullptr;
+  linear_tiles(queue_of(launch), rounded_call(d, a, launch, &rest));
+}
+
+template <int kSlower>
+double seconds(const Linear::Desc& d, int64_t rows) {
+  return kSlower * roofline_seconds(Linear::cost(d, rows), {3e12, 700e12});
+}
+
+}  // namespace
+
+void register_linear_kernels(ops::Kernels& kernels) {
+  kernels.add(ops::Kernel<Linear>{
+      .name = "cuda.linear.exact",
+      .refuses = exact_refuses,
+      .seconds = seconds<20>,
+      .run = [](const Linear::Desc& d, const Linear::Args& a,
+                const ops::Launch& launch) { linear_exact(queue_of(launch), call_of(d, a), is_rounded(d)); },
+      .layout = &ops::plain_layout(),
+      .batch_invariant = false});
+  kernels.add(
+      ops::Kernel<Linear>{.name = "cuda.linear.exact_tiles",
+                          .refuses = exact_refuses,
+                          .seconds = seconds<40>,
+                          .run =
+                              [](const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
+                                linear_exact_tiles(queue_of(launch), call_of(d, a), is_rounded(d));
+                              },
+                          .layout = &ops::plain_layout()});
+  kernels.add(ops::Kernel<Linear>{.name = "cuda.linear.half",
+                                  .refuses = half_refuses,
+                                  .seconds = seconds<1>,
+                                  .run = run_half,
+                                  .workspace_bytes =
+                                      [](const Linear::Desc& d, int64_t max_rows, int) {
+                                        return rounded_bytes(d, max_rows) +
+                                               (max_rows > kFewRows ? kBlasWorkspace : 0);
+                                      },
+                                  .layout = &ops::plain_layout(),
+                                  .batch_invariant = false});
+  kernels.add(ops::Kernel<Linear>{.name = "cuda.linear.half_tiles",
+                                  .refuses = half_refuses,
+                                  .seconds = seconds<4>,
+                                  .run = run_half_tiles,
+                                  .workspace_bytes = [](const Linear::Desc& d, int64_t max_rows,
+                                                        int) { return rounded_bytes(d, max_rows); },
+                                  .layout = &ops::plain_layout()});
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,52 @@
+// The inputs of a step, in one stretch of memory: written by the host, copied to the device at once.
+#pragma once
+
+#include <span>
+
+#include "device/device.h"
+#include "model/recipe.h"
+#include "program/run.h"
+
+namespace sluice::engine {
+
+/// Holds a batch of up to the recipe's sizes. Every array has a fixed place, so that recorded work finds it
+/// again. Where the device shares the host's memory, it reads what the host wrote.
+class BatchStage {
+ public:
+  /// Of one copy: the host's, and the device's where it has its own.
+  static uint64_t bytes(const model::Recipe& recipe, size_t groups);
+  static Result<BatchStage> make(device::Device& device, const model::Recipe& recipe, size_t groups);
+
+  void clear();
+  /// One row of the batch.
+  void add_row(int32_t id, int32_t position, int32_t rope_variant, int32_t sequence);
+  void add_sequence(const ops::SequenceRows& sequence);
+  void add_logit_row(int32_t row) { at(places_.logit_rows)[num_logit_rows_++] = row; }
+  /// Where the pages of a sequence in a group go: as many as `table_pages()`.
+  std::span<int32_t> pages(int32_t sequence, size_t group);
+
+  int32_t rows() const { return num_rows_; }
+  int64_t table_pages() const { return table_pages_; }
+
+  /// The batch where kernels read it; the copy to the device is queued on `stream`.
+  program::Batch batch(device::Stream& stream);
+
+ private:
+  BatchStage() = default;
+  // Places, in int32s from the start of the stage.
+  struct Places {
+    int64_t ids, positions, variants, logit_rows, sequence_of, sequences, pages, end;
+  };
+  static Places places(const model::Recipe& recipe, size_t groups);
+  static int64_t table_pages(const model::Recipe& recipe);
+  int32_t* at(int64_t place) { return reinterpret_cast<int32_t*>(host_.data()) + place; }
+
+  device::Buffer host_, device_;
+  Places places_{};
+  int64_t table_pages_ = 0;
+  size_t groups_ = 0;
+  int32_t num_rows_ = 0, num_sequences_ = 0, num_logit_rows_ = 0;
+  std::vector<ops::PageTables> tables_;
+};
+
+}  // namespace sluice::engine
