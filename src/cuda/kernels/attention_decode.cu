@@ -41,6 +41,28 @@ __device__ void load_queries(const AttentionCall& c, int64_t row, int64_t first_
   }
 }
 
+/// The first warp's partial becomes that of all warps of the block.
+template <int D>
+__device__ void merge_warps(Partial<D>* partials, int heads) {
+  for (int i = static_cast<int>(threadIdx.x); i < heads * D; i += kThreads) {
+    const int head = i / D, dim = i % D;
+    float best = -INFINITY, sum = 0;
+    for (int w = 0; w < kWarps; ++w) best = fmaxf(best, partials[w].top[head]);
+    for (int w = 0; w < kWarps && best > -INFINITY; ++w)
+      sum += __expf(partials[w].top[head] - best) * partials[w].out[head][dim];
+    partials[0].out[head][dim] = sum;
+  }
+  __syncthreads();
+  const int head = static_cast<int>(threadIdx.x);
+  if (head >= heads) return;
+  float best = -INFINITY, total = 0;
+  for (int w = 0; w < kWarps; ++w) best = fmaxf(best, partials[w].top[head]);
+  for (int w = 0; w < kWarps && best > -INFINITY; ++w)
+    total += __expf(partials[w].top[head] - best) * partials[w].total[head];
+  partials[0].top[head] = best;
+  partials[0].total[head] = total;
+}
+
 template <typename T, int D>
 __global__ void __launch_bounds__(kThreads) decode_kernel(AttentionCall c) {
   extern __shared__ __align__(16) std::byte shared[];
@@ -166,18 +188,27 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(AttentionCall c) {
       }
     }
   }
+  __syncthreads();
+  merge_warps<D>(partials, heads);
   cluster.sync();
   for (int i = split * kThreads + static_cast<int>(threadIdx.x); i < heads * D; i += splits * kThreads) {
     const int head = i / D, dim = i % D;
+    float tops[kMostSplits], totals[kMostSplits], outs[kMostSplits];  // all read before the first is used
     float best = c.sinks == nullptr ? -INFINITY : c.sinks[first_head + head];
-    for (int p = 0; p < splits * kWarps; ++p)
-      best = fmaxf(best, cluster.map_shared_rank(partials, p / kWarps)[p % kWarps].top[head]);
+#pragma unroll
+    for (int p = 0; p < kMostSplits; ++p) {
+      const Partial<D>& theirs = *cluster.map_shared_rank(partials, p < splits ? p : 0);
+      tops[p] = p < splits ? theirs.top[head] : -INFINITY;
+      totals[p] = theirs.total[head];
+      outs[p] = theirs.out[head][dim];
+      best = fmaxf(best, tops[p]);
+    }
     float sum = 0, weights = c.sinks == nullptr ? 0.0f : __expf(c.sinks[first_head + head] - best);
-    for (int p = 0; p < splits * kWarps; ++p) {
-      const Partial<D>& theirs = cluster.map_shared_rank(partials, p / kWarps)[p % kWarps];
-      const float weight = __expf(theirs.top[head] - best);
-      weights += weight * theirs.total[head];
-      sum += weight * theirs.out[head][dim];
+#pragma unroll
+    for (int p = 0; p < kMostSplits; ++p) {
+      const float weight = __expf(tops[p] - best);
+      weights += weight * totals[p];
+      sum += weight * outs[p];
     }
     const int64_t at = row * c.out.stride + (first_head + head) * D + dim;
     const float result = sum / weights;
