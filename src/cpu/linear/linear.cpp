@@ -84,11 +84,23 @@ double product_seconds(const ops::Cost& cost, ops::Activations activations) {
                                                                                           : rates.f32});
 }
 
-template <Isa I>
-void add_kernels(ops::Kernels& kernels) {
+/// The weights that a kernel is for: on tile registers the order of the sums depends on the number of rows
+/// unless they are integers', so that batch invariance parts the two.
+enum class Weights { any, coded, plain };
+
+template <Weights W>
+std::string refuses_weights(const Linear::Desc& d) {
+  if (W != Weights::any && is_block_type(d.weight) != (W == Weights::coded))
+    return W == Weights::coded ? "is for quantised weights" : "is for plain weights";
+  return rows16_refuses(d);
+}
+
+template <Isa I, Weights W = Weights::any>
+void add_kernels(ops::Kernels& kernels, std::string_view linear = Rows16<I>::kLinear,
+                 std::string_view moe = Rows16<I>::kMoe) {
   kernels.add(ops::Kernel<Linear>{
-      .name = Rows16<I>::kLinear,
-      .refuses = rows16_refuses,
+      .name = linear,
+      .refuses = refuses_weights<W>,
       .seconds = [](const Linear::Desc& d,
                     int64_t rows) { return product_seconds<I>(Linear::cost(d, rows), d.activations); },
       .run =
@@ -99,12 +111,13 @@ void add_kernels(ops::Kernels& kernels) {
           [](const Linear::Desc& d, int64_t max_rows, int threads) {
             return linear_rows16_workspace_bytes(Rows16<I>::functions(), d, max_rows, threads);
           },
-      .layout = &rows16_layout()});
+      .layout = &rows16_layout(),
+      .batch_invariant = W != Weights::plain});
   kernels.add(ops::Kernel<MoeMlp>{
-      .name = Rows16<I>::kMoe,
+      .name = moe,
       .refuses = [](const MoeMlp::Desc& d) -> std::string {
-        const std::string up = rows16_refuses(d.gate_up_linear());
-        return up.empty() ? rows16_refuses(d.down_linear()) : up;
+        const std::string up = refuses_weights<W>(d.gate_up_linear());
+        return up.empty() ? refuses_weights<W>(d.down_linear()) : up;
       },
       .seconds = [](const MoeMlp::Desc& d,
                     int64_t rows) { return product_seconds<I>(MoeMlp::cost(d, rows), d.activations); },
@@ -117,7 +130,8 @@ void add_kernels(ops::Kernels& kernels) {
           [](const MoeMlp::Desc& d, int64_t max_rows, int threads) {
             return moe_rows16_workspace_bytes(Rows16<I>::functions(), d, max_rows, threads);
           },
-      .layout = &rows16_layout()});
+      .layout = &rows16_layout(),
+      .batch_invariant = W != Weights::plain});
 }
 
 }  // namespace
@@ -189,7 +203,11 @@ int64_t balanced_grain(int64_t items, int threads, int64_t least) {
 }
 
 void register_rows16_kernels(ops::Kernels& kernels, Isa isa) {
-  if (isa >= Isa::amx) add_kernels<Isa::amx>(kernels);
+  if (isa >= Isa::amx) {
+    add_kernels<Isa::amx, Weights::coded>(kernels);
+    add_kernels<Isa::amx, Weights::plain>(kernels, "cpu.linear.rows16.amx.plain",
+                                          "cpu.moe_mlp.rows16.amx.plain");
+  }
   if (isa >= Isa::avx512vnni) add_kernels<Isa::avx512vnni>(kernels);
   if (isa >= Isa::avx512) add_kernels<Isa::avx512>(kernels);
   if (isa >= Isa::avx2) add_kernels<Isa::avx2>(kernels);
