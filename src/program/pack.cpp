@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
+#include <map>
+#include <mutex>
+#include <utility>
 
 #include "base/check.h"
 #include "base/parallel.h"
@@ -51,12 +53,27 @@ Status check_finite(const model::Model& model, const model::Weight& source, int6
   return {};
 }
 
-// Rows of a weight that no checkpoint holds, the same each time.
-void random_rows(const model::Weight& weight, int64_t row, int64_t rows, DType dtype,
-                 std::vector<std::byte>& out) {
-  const auto seed = static_cast<uint32_t>(std::hash<std::string>()(weight.role) + static_cast<uint64_t>(row));
-  ops::Bytes made = ops::random_weight(dtype, rows, weight.k, seed);
-  out.assign(made.data(), made.data() + made.size());
+// Rows of a weight that no checkpoint holds: the same kRandomRows again and again, made once for each type
+// and length, since making a number takes longer than packing it.
+void random_rows(int64_t k, int64_t row, int64_t rows, DType dtype, std::vector<std::byte>& out) {
+  constexpr int64_t kRandomRows = 256;
+  static std::mutex mutex;
+  static std::map<std::pair<DType, int64_t>, ops::Bytes> made;
+  const std::byte* source = nullptr;
+  {
+    const std::lock_guard lock(mutex);
+    auto it = made.find({dtype, k});
+    if (it == made.end()) {
+      it = made.emplace(std::pair{dtype, k}, ops::random_weight(dtype, kRandomRows, k, 1)).first;
+    }
+    source = it->second.data();
+  }
+  const uint64_t bytes = row_bytes(dtype, static_cast<uint64_t>(k));
+  out.resize(static_cast<uint64_t>(rows) * bytes);
+  for (int64_t r = 0; r < rows; ++r) {
+    std::memcpy(out.data() + static_cast<uint64_t>(r) * bytes,
+                source + static_cast<uint64_t>((row + r) % kRandomRows) * bytes, bytes);
+  }
 }
 
 // Source rows as the packed type, row-major.
@@ -65,7 +82,7 @@ Status read_as(const model::Model& model, const model::Weight& source, int64_t r
   const uint64_t from = row_bytes(source.dtype, static_cast<uint64_t>(source.k));
   const uint64_t to = row_bytes(dtype, static_cast<uint64_t>(source.k));
   if (source.parts.empty()) {
-    random_rows(source, row, rows, dtype, out);
+    random_rows(source.k, row, rows, dtype, out);
     return {};
   }
   std::vector<std::byte> raw(static_cast<uint64_t>(rows) * from);

@@ -96,8 +96,7 @@ std::string refuses_weights(const Linear::Desc& d) {
 }
 
 template <Isa I, Weights W = Weights::any>
-void add_kernels(ops::Kernels& kernels, std::string_view linear = Rows16<I>::kLinear,
-                 std::string_view moe = Rows16<I>::kMoe) {
+void add_kernels(ops::Kernels& kernels, std::string_view linear = Rows16<I>::kLinear) {
   kernels.add(ops::Kernel<Linear>{
       .name = linear,
       .refuses = refuses_weights<W>,
@@ -113,8 +112,10 @@ void add_kernels(ops::Kernels& kernels, std::string_view linear = Rows16<I>::kLi
           },
       .layout = &rows16_layout(),
       .batch_invariant = W != Weights::plain});
+  // An expert's rows may be few or many in one call, which must be prepared alike.
+  if constexpr (W == Weights::plain) return;
   kernels.add(ops::Kernel<MoeMlp>{
-      .name = moe,
+      .name = Rows16<I>::kMoe,
       .refuses = [](const MoeMlp::Desc& d) -> std::string {
         const std::string up = refuses_weights<W>(d.gate_up_linear());
         return up.empty() ? refuses_weights<W>(d.down_linear()) : up;
@@ -130,8 +131,7 @@ void add_kernels(ops::Kernels& kernels, std::string_view linear = Rows16<I>::kLi
           [](const MoeMlp::Desc& d, int64_t max_rows, int threads) {
             return moe_rows16_workspace_bytes(Rows16<I>::functions(), d, max_rows, threads);
           },
-      .layout = &rows16_layout(),
-      .batch_invariant = W != Weights::plain});
+      .layout = &rows16_layout()});
 }
 
 }  // namespace
@@ -205,8 +205,7 @@ int64_t balanced_grain(int64_t items, int threads, int64_t least) {
 void register_rows16_kernels(ops::Kernels& kernels, Isa isa) {
   if (isa >= Isa::amx) {
     add_kernels<Isa::amx, Weights::coded>(kernels);
-    add_kernels<Isa::amx, Weights::plain>(kernels, "cpu.linear.rows16.amx.plain",
-                                          "cpu.moe_mlp.rows16.amx.plain");
+    add_kernels<Isa::amx, Weights::plain>(kernels, "cpu.linear.rows16.amx.plain");
   }
   if (isa >= Isa::avx512vnni) add_kernels<Isa::avx512vnni>(kernels);
   if (isa >= Isa::avx512) add_kernels<Isa::avx512>(kernels);

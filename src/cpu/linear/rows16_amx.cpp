@@ -7,13 +7,10 @@
 namespace sluice::cpu {
 namespace {
 
-// Tile registers need fewer instructions from this many rows of x on. With quantised weights both ways
-// compute the same; with plain ones the order of the sums differs.
-constexpr int64_t kLeastRows = 9;
-
+// With quantised weights both compute the same; with plain ones the order of the sums differs.
 ProductFunctions product(DType weight, ops::Activations activations, int64_t m) {
   const ProductFunctions tiles = amx::amx_product_functions<AmxTiles>(weight, activations, m);
-  if (tiles.multiply != nullptr && m >= kLeastRows) return tiles;
+  if (tiles.multiply != nullptr && m >= kLeastTileRows) return tiles;
   return avx512vnni_tile_functions().product(weight, activations, m);
 }
 

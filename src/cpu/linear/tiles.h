@@ -14,6 +14,8 @@ namespace sluice::cpu {
 
 constexpr int64_t kTileEdge = 16;  // rows of a register, and 32-bit columns of a full one
 constexpr int64_t kTileBytes = 1024;
+// From this many rows of x on tile registers need fewer instructions than vector registers.
+constexpr int64_t kLeastTileRows = 9;
 
 /// Shapes of the registers, as LDTILECFG reads them. Here always: 0..3 sums (16, 16), 4..5 rows of x, 6..7
 /// weights.
