@@ -48,7 +48,8 @@ Result<cpu::MachineLimit> measure_limit(device::Device& device) {
   }
   const auto isa = enum_from_name<cpu::Isa>(info.features);
   if (!isa) return unsupported("the limits of a {} device cannot be measured yet", info.kind);
-  return cpu::machine_limits(*isa, info.parallelism).back();
+  SLUICE_ASSIGN(const auto limits, cpu::machine_limits(device, *isa, info.parallelism));
+  return limits.back();
 }
 
 ops::Cost cost_of(const program::Step& step, const Pass& pass) {

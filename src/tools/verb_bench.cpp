@@ -112,9 +112,15 @@ bool same_kernels(const program::Program& a, const program::Program& b) {
 }
 
 std::string machine_line(const device::DeviceInfo& info, const cpu::MachineLimit& limit) {
-  return fmt::format("{}, {}, {} threads: reads {:.1f} GB/s, {:.0f} GFLOP/s in fp32, {:.0f} GOP/s in int8\n",
-                     info.name, info.features, limit.threads, limit.read_bytes_per_second / 1e9,
-                     limit.f32_per_second / 1e9, limit.int8_per_second / 1e9);
+  std::string line = fmt::format("{}, {}, {} threads: reads {:.1f} GB/s", info.name, info.features,
+                                 limit.threads, limit.read_bytes_per_second / 1e9);
+  for (const auto& [rate, what] : {std::pair{limit.f32_per_second, "GFLOP/s in fp32"},
+                                   {limit.int8_per_second, "GOP/s in int8"},
+                                   {limit.tile_bf16_per_second, "GFLOP/s in bf16 on tiles"},
+                                   {limit.tile_int8_per_second, "GOP/s in int8 on tiles"}}) {
+    if (rate > 0) line += fmt::format(", {:.0f} {}", rate / 1e9, what);
+  }
+  return line + "\n";
 }
 
 /// One line of the result.

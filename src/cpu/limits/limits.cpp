@@ -49,7 +49,7 @@ double best_rate(int threads, const std::function<double(int thread)>& work) {
   return best;
 }
 
-MachineLimit measure(const LimitLoops& loops, int threads, const std::vector<std::byte>& buffer) {
+MachineLimit measure(const LimitLoops& loops, int threads, const device::Buffer& buffer) {
   const int64_t part = static_cast<int64_t>(buffer.size()) / threads / 1024 * 1024;
   std::vector<int32_t> sinks(static_cast<size_t>(threads) * 64, 0x01010101);
   std::vector<float> float_sinks(static_cast<size_t>(threads) * 64, 0.5f);
@@ -75,9 +75,9 @@ MachineLimit measure(const LimitLoops& loops, int threads, const std::vector<std
 
 }  // namespace
 
-std::vector<MachineLimit> machine_limits(Isa isa, int threads) {
+Result<std::vector<MachineLimit>> machine_limits(device::Device& cpu, Isa isa, int threads) {
   // Larger than the caches of one socket, or at least than what is left of them between two passes.
-  const std::vector<std::byte> buffer(size_t{512} << 20, std::byte{1});
+  SLUICE_ASSIGN(const device::Buffer buffer, cpu.allocate(size_t{512} << 20, "measuring the machine"));
   std::vector<MachineLimit> out;
   for (int t = 1; t < threads; t *= 2) out.push_back(measure(loops_of(isa), t, buffer));
   out.push_back(measure(loops_of(isa), threads, buffer));

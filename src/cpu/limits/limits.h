@@ -29,8 +29,10 @@ struct MachineLimit {
   }
 };
 
-/// For 1, 2, 4, ... and `threads` threads, with kernels of `isa`. Takes about a second for each count.
-std::vector<MachineLimit> machine_limits(Isa isa, int threads);
+/// For 1, 2, 4, ... and `threads` threads, with kernels of `isa`. Takes about a second for each count, and
+/// 512 MiB of the CPU device's memory, which lies in huge pages as weights do: through small ones the
+/// prefetchers reach half.
+Result<std::vector<MachineLimit>> machine_limits(device::Device& cpu, Isa isa, int threads);
 
 inline ops::Roof roof_of(const MachineLimit& limit) {
   return {.bytes_per_second = limit.read_bytes_per_second,
