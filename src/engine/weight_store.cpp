@@ -28,7 +28,7 @@ class CheckpointWeights final : public WeightStore {
                                  std::vector<std::string>& notes) const override {
     return model::resolve_types(model_, recipe, notes);
   }
-  program::Wishes wishes() const override { return {}; }
+  program::Wishes wishes(const device::DeviceInfo&) const override { return {}; }
 
   Result<std::vector<const std::byte*>> load(const program::Program& program, device::Device& device,
                                              int threads, bool) override {
@@ -78,11 +78,15 @@ class EngineWeights final : public WeightStore {
     return dir_.manifest().types;
   }
 
-  program::Wishes wishes() const override {
+  program::Wishes wishes(const device::DeviceInfo& device) const override {
     program::Wishes wishes;
     for (const artifact::TensorEntry& tensor : dir_.manifest().tensors)
       wishes.layouts[tensor.name] = tensor.layout;
-    for (const artifact::TunedKernel& tuned : tuning_.kernels) wishes.kernels[tuned.op] = tuned.kernel;
+    // What cost chose, this release and this machine choose for themselves.
+    if (tuning_.hardware != artifact::Hardware{device.kind, device.name, device.features}) return wishes;
+    for (const artifact::TunedKernel& tuned : tuning_.kernels) {
+      if (tuned.microseconds) wishes.kernels[tuned.op] = tuned.kernel;
+    }
     return wishes;
   }
 

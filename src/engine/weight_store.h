@@ -21,7 +21,8 @@ class WeightStore {
   /// Types of all matrices under `recipe`; a recipe that cannot be had from this source is refused.
   virtual Result<model::RoleTypes> types(const model::Recipe& recipe,
                                          std::vector<std::string>& notes) const = 0;
-  virtual program::Wishes wishes() const = 0;
+  /// Layouts that the weights are in, and kernels that were measured to be the best on such a device.
+  virtual program::Wishes wishes(const device::DeviceInfo& device) const = 0;
   /// The recipe of an engine directory, whose sizes are the defaults of whoever runs it; null for
   /// checkpoints.
   virtual const model::Recipe* stored_recipe() const { return nullptr; }
