@@ -8,7 +8,10 @@ build:
 	cmake --preset release
 	cmake --build --preset release
 
-demo: build
+demo:
+	scripts/install_dependencies.sh
+	cmake --preset release
+	cmake --build --preset release --target sluice
 	scripts/demo.sh
 
 test: build
