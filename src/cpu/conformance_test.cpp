@@ -9,6 +9,7 @@
 #include "cpu/cpu_device.h"
 #include "cpu/kernels.h"
 #include "ops/cases.h"
+#include "ops/testing/conformance.h"
 
 namespace sluice::cpu {
 namespace {
@@ -30,33 +31,14 @@ ops::Backend& backend() {
 
 template <typename Op>
 const Kernel<Op>& reference() {
-  const Kernel<Op>& first = backend().kernels.all<Op>().front();
-  SLUICE_CHECK(first.name.ends_with(".reference"), "{}", first.name);
-  return first;
+  return ops::testing::reference<Op>(backend());
 }
-
-/// Scratch for a kernel's call, filled with NaN: nothing may be read before it was written.
 ops::Bytes scratch_for(const auto& kernel, const auto& desc, int64_t rows) {
-  ops::Bytes scratch(kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(desc, rows, kThreads));
-  std::memset(scratch.data(), 0xff, scratch.size());
-  return scratch;
+  return ops::testing::scratch_for(backend(), kernel, desc, rows);
 }
-
 template <typename Op>
 std::vector<float> run(Problem<Op>& problem, const Kernel<Op>& kernel) {
-  const auto stream = backend().device->make_stream();
-  ops::Bytes scratch = scratch_for(kernel, problem.desc, problem.rows);
-  const ops::Launch launch{*stream, scratch.data()};
-  if constexpr (requires { problem.fill_cache(reference<ops::RopeKv>(), launch); })
-    problem.fill_cache(reference<ops::RopeKv>(), launch);
-  kernel.run(problem.desc, problem.args(kernel), launch);
-  return problem.outputs();
-}
-
-double root_mean_square(const std::vector<float>& values) {
-  double sum = 0;
-  for (float v : values) sum += double{v} * v;
-  return std::sqrt(sum / static_cast<double>(std::max<size_t>(values.size(), 1)));
+  return ops::testing::run(backend(), problem, kernel);
 }
 
 template <typename Op>
@@ -64,25 +46,11 @@ void compare(const Case<Op>& c, uint32_t seed) {
   Problem<Op> problem = ops::make_problem(c, seed);
   const std::vector<float> expected = run(problem, reference<Op>());
   const std::vector<double> tolerance = problem.tolerances();
-  ASSERT_EQ(expected.size(), tolerance.size());
-  const double size = root_mean_square(expected);
   for (const Kernel<Op>& kernel : backend().kernels.all<Op>()) {
     if (&kernel == &reference<Op>() || !kernel.refuses(c.desc).empty()) continue;
     SCOPED_TRACE(fmt::format("{} ({}) rows={} seed={}", kernel.name, to_line(c.desc), problem.rows, seed));
-    const std::vector<float> actual = run(problem, kernel);
-    int reported = 0;
-    for (size_t i = 0; i < expected.size() && reported < 5; ++i) {
-      ASSERT_EQ(std::isnan(actual[i]), std::isnan(expected[i])) << "at " << i;
-      if (std::isnan(expected[i])) continue;
-      // A bound wider than what it guards would pass anything.
-      ASSERT_LE(tolerance[i], 0.05 * std::max(size, double{std::abs(expected[i])})) << "at " << i;
-      const double error = std::abs(double{actual[i]} - expected[i]);
-      if (!(error <= tolerance[i])) {
-        ADD_FAILURE() << "at " << i << ": " << actual[i] << " for " << expected[i] << ", error " << error
-                      << " beyond " << tolerance[i];
-        ++reported;
-      }
-    }
+    ops::testing::expect_agreement(run(problem, kernel), expected, tolerance);
+    if (::testing::Test::HasFatalFailure()) return;
   }
 }
 

@@ -10,6 +10,7 @@
 #include "cpu/kernels.h"
 #include "cuda/backend.h"
 #include "ops/cases.h"
+#include "ops/testing/conformance.h"
 
 namespace sluice::cuda {
 namespace {
@@ -159,21 +160,6 @@ void turn_keys(const Desc& d, ops::ProblemCache& cache, bool to_gpu) {
 }
 
 template <typename Op>
-std::vector<float> expected_of(Problem<Op>& problem) {
-  const Kernel<Op>& kernel = reference_backend().kernels.template all<Op>().front();
-  const auto stream = reference_backend().device->make_stream();
-  ops::Bytes scratch(
-      kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(problem.desc, problem.rows, 2));
-  const ops::Launch launch{*stream, scratch.data()};
-  if constexpr (requires {
-                  problem.fill_cache(reference_backend().kernels.template all<ops::RopeKv>().front(), launch);
-                })
-    problem.fill_cache(reference_backend().kernels.template all<ops::RopeKv>().front(), launch);
-  kernel.run(problem.desc, problem.args(kernel), launch);
-  return problem.outputs();
-}
-
-template <typename Op>
 std::vector<float> outputs_of(Problem<Op>& problem, const Kernel<Op>& kernel) {
   constexpr bool kAttention = std::is_same_v<Op, ops::Attention>, kRopeKv = std::is_same_v<Op, ops::RopeKv>;
   Mirror device(*gpu()->device);
@@ -188,33 +174,18 @@ std::vector<float> outputs_of(Problem<Op>& problem, const Kernel<Op>& kernel) {
   return problem.outputs();
 }
 
-double root_mean_square(const std::vector<float>& values) {
-  double sum = 0;
-  for (float v : values) sum += double{v} * v;
-  return std::sqrt(sum / static_cast<double>(std::max<size_t>(values.size(), 1)));
-}
-
 template <typename Op>
 void compare(const Case<Op>& c, uint32_t seed, int& tried) {
   Problem<Op> problem = ops::make_problem(c, seed);
-  const std::vector<float> expected = expected_of(problem);
+  const ops::Backend& host = reference_backend();
+  const std::vector<float> expected = ops::testing::run(host, problem, ops::testing::reference<Op>(host));
   const std::vector<double> tolerance = problem.tolerances();
-  const double size = root_mean_square(expected);
   for (const Kernel<Op>& kernel : gpu()->kernels.template all<Op>()) {
     if (!kernel.refuses(c.desc).empty()) continue;
     ++tried;
     SCOPED_TRACE(fmt::format("{} ({}) rows={} seed={}", kernel.name, to_line(c.desc), problem.rows, seed));
-    const std::vector<float> actual = outputs_of(problem, kernel);
-    int reported = 0;
-    for (size_t i = 0; i < expected.size() && reported < 5; ++i) {
-      ASSERT_LE(tolerance[i], 0.05 * std::max(size, double{std::abs(expected[i])})) << "at " << i;
-      const double error = std::abs(double{actual[i]} - expected[i]);
-      if (std::isnan(actual[i]) != std::isnan(expected[i]) || error > tolerance[i]) {
-        ADD_FAILURE() << "at " << i << ": " << actual[i] << " for " << expected[i] << ", error " << error
-                      << " beyond " << tolerance[i];
-        ++reported;
-      }
-    }
+    ops::testing::expect_agreement(outputs_of(problem, kernel), expected, tolerance);
+    if (::testing::Test::HasFatalFailure()) return;
   }
 }
 
@@ -265,7 +236,8 @@ std::vector<Case<ops::Attention>> tile_cases() {
       out.push_back({d, 0, batch});
     }
   }
-  // One long context, shared out over a cluster. Its averages are so small that bf16's steps would hide an error.
+  // One long context, shared out over a cluster. Its averages are so small that bf16's steps would hide an
+  // error.
   for (int64_t dim : {64, 128}) {
     out.push_back({{.heads = 12,
                     .kv_heads = 1,
