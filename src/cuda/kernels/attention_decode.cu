@@ -132,8 +132,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(AttentionCall c) {
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      new_top[h] = fmaxf(new_top[h], __shfl_xor_sync(0xffffffffu, new_top[h], 1));
-      new_top[h] = fmaxf(new_top[h], __shfl_xor_sync(0xffffffffu, new_top[h], 2));
+      new_top[h] = reduce_quad(new_top[h], Max());
       const float shrink = top[h] == new_top[h] ? 1.0f : __expf(top[h] - new_top[h]);
       top[h] = new_top[h];
       total[h] *= shrink;
@@ -173,8 +172,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(AttentionCall c) {
   Partial<D>& mine = partials[warp];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    total[h] += __shfl_xor_sync(0xffffffffu, total[h], 1);
-    total[h] += __shfl_xor_sync(0xffffffffu, total[h], 2);
+    total[h] = reduce_quad(total[h], Add());
     if (t == 0) {
       mine.top[g + h * 8] = top[h];
       mine.total[g + h * 8] = total[h];

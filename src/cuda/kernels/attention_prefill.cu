@@ -106,8 +106,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(AttentionCall c) {
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      new_top[h] = fmaxf(new_top[h], __shfl_xor_sync(0xffffffffu, new_top[h], 1));
-      new_top[h] = fmaxf(new_top[h], __shfl_xor_sync(0xffffffffu, new_top[h], 2));
+      new_top[h] = reduce_quad(new_top[h], Max());
       const float shrink = top[h] == new_top[h] ? 1.0f : exp2f(top[h] - new_top[h]);
       top[h] = new_top[h];
       total[h] *= shrink;
@@ -141,8 +140,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(AttentionCall c) {
   }
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    total[h] += __shfl_xor_sync(0xffffffffu, total[h], 1);
-    total[h] += __shfl_xor_sync(0xffffffffu, total[h], 2);
+    total[h] = reduce_quad(total[h], Add());
     if (c.sinks != nullptr) total[h] += exp2f(c.sinks[head] * kLog2e - top[h]);
     if (rows[h] > last_row) continue;
     const int64_t at = (s.first_row + rows[h]) * c.out.stride + head * D + t * 2;

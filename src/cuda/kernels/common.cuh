@@ -81,6 +81,13 @@ __device__ inline float reduce_warp(float v, Op op) {
   return v;
 }
 
+/// Over the four lanes that hold one row of an mma's result.
+template <typename Op>
+__device__ inline float reduce_quad(float v, Op op) {
+  v = op(v, __shfl_xor_sync(0xffffffffu, v, 1));
+  return op(v, __shfl_xor_sync(0xffffffffu, v, 2));
+}
+
 /// Over a block of whole warps; every thread has the result. `shared` has 32 floats and may be used again at once.
 template <typename Op>
 __device__ inline float reduce_block(float v, Op op, float* shared) {
