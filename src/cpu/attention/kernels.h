@@ -11,8 +11,11 @@
 namespace sluice::cpu {
 
 constexpr int64_t kSegment = 256;  // tokens; a multiple of the page
-constexpr int64_t kQueryRows =
-    24;  // rows of a block: how often a key or value is used once it is in a register
+// Rows of a block: how often a key or value is used once it is in a register.
+constexpr int64_t kQueryRows = 24;
+// Floats from one row's scores to the next one's; not a power of two, which would crowd all rows into a few
+// lines of the first level cache.
+constexpr int64_t kScoreStride = kSegment + 16;
 
 /// Consecutive tokens of one sequence, and some heads that share a KV head. Row r is head r % heads of token
 /// r / heads.
@@ -43,7 +46,7 @@ struct AttentionCall {
 struct AttentionFunctions {
   /// The block's queries, transposed for attend(): `queries` has kQueryRows * d_qk floats.
   void (*load_queries)(const AttentionCall& call, const QueryBlock& block, float* queries) = nullptr;
-  /// One segment; `scores` is scratch of kQueryRows * kSegment floats.
+  /// One segment; `scores` is scratch of kQueryRows * kScoreStride floats.
   void (*attend)(const AttentionCall& call, const QueryBlock& block, int64_t segment, const float* queries,
                  float* scores, const Partial& out) = nullptr;
   /// into += part, for `rows` rows.

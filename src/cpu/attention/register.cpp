@@ -83,13 +83,13 @@ struct BlockScratch {
   Partial segment, all;
 
   static uint64_t bytes(const Desc& d) {
-    return scratch_bytes<float>(kQueryRows * d.d_qk) + scratch_bytes<float>(kQueryRows * kSegment) +
+    return scratch_bytes<float>(kQueryRows * d.d_qk) + scratch_bytes<float>(kQueryRows * kScoreStride) +
            2 * partial_bytes(d);
   }
   BlockScratch(const Desc& d, std::byte* base, int worker) {
     Workspace w(base + static_cast<uint64_t>(worker) * bytes(d));
     queries = w.take<float>(kQueryRows * d.d_qk);
-    scores = w.take<float>(kQueryRows * kSegment);
+    scores = w.take<float>(kQueryRows * kScoreStride);
     segment = take_partial(d, w);
     all = take_partial(d, w);
   }

@@ -31,6 +31,9 @@ SLUICE_SIMD void for_each_group(int64_t rows, const F& f) {
   }
 }
 
+SLUICE_SIMD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+SLUICE_SIMD int64_t larger(int64_t a, int64_t b) { return a < b ? b : a; }
+
 template <DType D>
 constexpr int64_t kElementBytes = D == DType::f32 ? 4 : 2;
 
@@ -61,7 +64,6 @@ struct SegmentView {
   }
   /// One past the last.
   int64_t last(int64_t row) const { return position(block, row) + 1 - start; }
-  bool sees(int64_t row, int64_t token) const { return token >= first(row) && token < last(row); }
   int64_t page(int64_t token) const {
     const ops::PageTables& tables = call.a.cache.tables;
     return tables.pages[block.table * tables.stride + (start + token) / call.d.page_tokens];
@@ -83,7 +85,7 @@ SLUICE_SIMD void score_vectors(const std::byte* keys, int64_t page_tokens, int64
     }
   }
   for (int v = 0; v < V; ++v) {
-    for (int r = 0; r < R; ++r) store(scores + r * kSegment + v * kLanes, sum[v][r]);
+    for (int r = 0; r < R; ++r) store(scores + r * kScoreStride + v * kLanes, sum[v][r]);
   }
 }
 
@@ -99,7 +101,7 @@ SLUICE_SIMD void score(const SegmentView& s, const float* queries, float* scores
     for_each_group(s.block.rows(), [&](auto group, int64_t first) {
       constexpr int R = decltype(group)::value;
       const float* q = queries + first * d.d_qk;
-      float* out = scores + first * kSegment + t;
+      float* out = scores + first * kScoreStride + t;
       if (two) {
         score_vectors<D, R, 2>(keys, d.page_tokens, d.d_qk, q, out);
       } else {
@@ -143,70 +145,86 @@ SLUICE_SIMD void softmax_row(const SegmentView& s, int64_t row, float* scores, c
   out.total[row] = reduce_add(total);
 }
 
-/// Sums C vectors of value dimensions over the tokens, for R rows; the last vector has `lanes` of them. A
-/// value is not even multiplied by the 0 that a row which does not see it has as its weight: it may be
-/// infinite.
-template <DType D, int R, int C>
-SLUICE_SIMD void weigh_columns(const SegmentView& s, int64_t first_row, int64_t column, int64_t lanes,
-                               const float* weights, float* sum) {
-  const int64_t common_begin = s.first(first_row + R - 1), common_end = s.last(first_row);
+/// sum += the values of tokens [begin, end), weighted, for R rows that see all of them: C vectors of
+/// dimensions from `column` on, the last with `lanes` of them.
+template <DType D, int R, int C, bool Whole>
+SLUICE_SIMD void weigh_columns(const SegmentView& s, int64_t begin, int64_t end, int64_t column,
+                               int64_t lanes, const float* weights, float* sum) {
   const ops::Attention::Desc& d = s.call.d;
-  const int64_t head_bytes = d.d_v * d.page_tokens * kElementBytes<D>;
+  const int64_t token_bytes = d.d_v * kElementBytes<D>, head_bytes = d.page_tokens * token_bytes;
   F32 acc[C][R];
-  for (int c = 0; c < C; ++c) {
-    for (int r = 0; r < R; ++r) acc[c][r] = zero();
-  }
-  for (int64_t t = s.begin; t < s.end;) {
+  unroll<C * R>([&](auto index) {
+    constexpr int c = decltype(index)::value / R, r = decltype(index)::value % R;
+    const float* from = sum + r * d.d_v + c * kLanes;
+    acc[c][r] = Whole ? load(from) : load_first(from, lanes);
+  });
+  for (int64_t t = begin; t < end;) {
     const int64_t slot = t % d.page_tokens;
-    const int64_t page_end = t - slot + d.page_tokens < s.end ? t - slot + d.page_tokens : s.end;
+    const int64_t page_end = smaller(t - slot + d.page_tokens, end);
     const std::byte* v = s.call.a.cache.values + (s.page(t) * d.kv_heads + s.block.kv_head) * head_bytes +
-                         (slot * d.d_v + column) * kElementBytes<D>;
-    const auto add_token = [&](auto by_all) {
-      for (int c = 0; c < C; ++c) {
-        const F32 value = c == C - 1 && lanes < kLanes
-                              ? load_kv_first<D>(v + c * kLanes * kElementBytes<D>, lanes)
-                              : load_kv<D>(v + c * kLanes * kElementBytes<D>);
-        for (int r = 0; r < R; ++r) {
-          if (decltype(by_all)::value != 0 || s.sees(first_row + r, t))
-            acc[c][r] = fma(set1(weights[r * kSegment + t]), value, acc[c][r]);
-        }
-      }
-    };
-    for (; t < page_end; ++t, v += d.d_v * kElementBytes<D>) {
-      if (t >= common_begin && t < common_end) {
-        add_token(Index<1>{});
-      } else {
-        add_token(Index<0>{});
-      }
+                         slot * token_bytes + column * kElementBytes<D>;
+    for (; t < page_end; ++t, v += token_bytes) {
+      F32 value[C];
+      for (int c = 0; c < C; ++c)
+        value[c] = Whole ? load_kv<D>(v + c * kLanes * kElementBytes<D>) : load_kv_first<D>(v, lanes);
+      unroll<R>([&](auto row) {
+        constexpr int r = decltype(row)::value;
+        const F32 weight = set1(weights[r * kScoreStride + t]);
+        for (int c = 0; c < C; ++c) acc[c][r] = fma(weight, value[c], acc[c][r]);
+      });
     }
   }
-  for (int c = 0; c < C; ++c) {
-    for (int r = 0; r < R; ++r)
-      store_first(sum + r * d.d_v + c * kLanes, acc[c][r], c == C - 1 ? lanes : kLanes);
-  }
+  unroll<C * R>([&](auto index) {
+    constexpr int c = decltype(index)::value / R, r = decltype(index)::value % R;
+    store_first(sum + r * d.d_v + c * kLanes, acc[c][r], Whole ? kLanes : lanes);
+  });
 }
 
+/// The same for all dimensions.
+template <DType D, int R>
+SLUICE_SIMD void weigh_tokens(const SegmentView& s, int64_t begin, int64_t end, const float* weights,
+                              float* sum) {
+  constexpr int C = R <= 4 && kMaxPanel > 4 ? 4 : 2;
+  const int64_t d_v = s.call.d.d_v;
+  int64_t column = 0;
+  for (; column + C * kLanes <= d_v; column += C * kLanes)
+    weigh_columns<D, R, C, true>(s, begin, end, column, kLanes, weights, sum + column);
+  for (; column < d_v; column += kLanes)
+    weigh_columns<D, R, 1, false>(s, begin, end, column, smaller(d_v - column, kLanes), weights,
+                                  sum + column);
+}
+
+/// Each row takes the tokens that it sees in rising order; those that all rows of a group see, together. A
+/// value is not even multiplied by the 0 that a row which does not see it has as its weight: it may be
+/// infinite.
 template <DType D>
 SLUICE_SIMD void weigh_values(const SegmentView& s, const float* weights, const Partial& out) {
   const int64_t d_v = s.call.d.d_v;
   for_each_group(s.block.rows(), [&](auto group, int64_t first) {
     constexpr int R = decltype(group)::value;
-    constexpr int C = R <= 4 && kMaxPanel > 4 ? 4 : 2;
-    const float* w = weights + first * kSegment;
+    const float* w = weights + first * kScoreStride;
     float* sum = out.sum + first * d_v;
-    int64_t column = 0;
-    for (; column + C * kLanes <= d_v; column += C * kLanes)
-      weigh_columns<D, R, C>(s, first, column, kLanes, w, sum + column);
-    for (; column < d_v; column += kLanes)
-      weigh_columns<D, R, 1>(s, first, column, d_v - column < kLanes ? d_v - column : kLanes, w,
-                             sum + column);
+    for (int64_t i = 0; i < R * d_v; ++i) sum[i] = 0;
+    const int64_t common_begin = larger(s.first(first + R - 1), s.begin);
+    const int64_t common_end = larger(smaller(s.last(first), s.end), common_begin);
+    for (int64_t r = 0; r < R; ++r) {
+      const int64_t begin = larger(s.first(first + r), s.begin);
+      const int64_t end = smaller(smaller(s.last(first + r), s.end), common_begin);
+      if (begin < end) weigh_tokens<D, 1>(s, begin, end, w + r * kScoreStride, sum + r * d_v);
+    }
+    if (common_begin < common_end) weigh_tokens<D, R>(s, common_begin, common_end, w, sum);
+    for (int64_t r = 0; r < R; ++r) {
+      const int64_t begin = larger(s.first(first + r), common_end);
+      const int64_t end = smaller(s.last(first + r), s.end);
+      if (begin < end) weigh_tokens<D, 1>(s, begin, end, w + r * kScoreStride, sum + r * d_v);
+    }
   });
 }
 
 template <DType D>
 static void attend_as(const SegmentView& s, const float* queries, float* scores, const Partial& out) {
   score<D>(s, queries, scores);
-  for (int64_t row = 0; row < s.block.rows(); ++row) softmax_row(s, row, scores + row * kSegment, out);
+  for (int64_t row = 0; row < s.block.rows(); ++row) softmax_row(s, row, scores + row * kScoreStride, out);
   weigh_values<D>(s, scores, out);
 }
 
