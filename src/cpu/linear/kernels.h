@@ -31,6 +31,12 @@ struct ProductCall {
   int64_t m = 0, n = 0, k = 0;
 };
 
+/// An activation that its block of int8 leaves out: element `column` of a chunk of row `row` of a panel.
+struct Outlier {
+  float x;
+  uint16_t row, column;
+};
+
 /// 32 activations, quantised, with what a product needs besides their dot product.
 struct ActivationBlock {
   float d;  // x = d * q
@@ -40,8 +46,7 @@ struct ActivationBlock {
     float d_sum[2];
     int32_t correction[2];
   };
-  int32_t
-      rest;  // in the first block of a panel's chunk: where that chunk's rests are, from 1; 0: there are none
+  int32_t outliers_end;  // in the first block of a panel's chunk: the panel's outliers up to this chunk's end
   int8_t q[32];
 };
 static_assert(sizeof(ActivationBlock) == 48);

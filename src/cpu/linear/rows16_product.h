@@ -5,14 +5,9 @@
 // but the weights' type: not on the number of rows, nor on how they fall into panels.
 #pragma once
 
-#include "cpu/linear/kernels.h"
-#include "cpu/linear/rows16_decode.h"
+#include "cpu/linear/quantize.h"
 
 namespace sluice::cpu::SLUICE_ISA {
-
-// See reference/linear.h.
-constexpr float kTiniest = 1e-30f;  // below it, activations count as zero
-constexpr float kOutlier = 3;       // times the mean of a row's blocks: blocks with more are quantised twice
 
 /// Rows of the next panel when `left` rows are to come.
 SLUICE_SIMD int64_t panel_rows(int64_t left) {
@@ -65,102 +60,28 @@ SLUICE_SIMD float round_to_bf16(float x) {
   return x;
 }
 
-/// What a product needs of the sums of quantised activations.
-enum class Sums { none, with_min, with_bias };
-constexpr Sums sums_of(const CodedFormat& f) {
-  return f.has_min() ? Sums::with_min : quad_bias(f) != 0 ? Sums::with_bias : Sums::none;
-}
-
-constexpr int kChunkVectors = static_cast<int>(kChunk) / kLanes;
-
-/// max|x| of a chunk; NaN or infinity if there is one.
-SLUICE_SIMD float largest(const float* x) {
-  I32 top_bits = set1(0);
-  for (int i = 0; i < kChunkVectors; ++i)
-    top_bits = max(top_bits, bit_and(as_i32(load(x + i * kLanes)), set1(0x7fffffff)));
-  const int32_t bits = reduce_max(top_bits);  // of integers: a NaN is larger than everything
-  float top;
-  __builtin_memcpy(&top, &bits, 4);
-  return top;
-}
-
-template <CodedFormat F>
-SLUICE_SIMD void quantize(const float* x, float top, ActivationBlock* out) {
-  constexpr int kVectors = kChunkVectors;
-  const bool finite = top < __builtin_inff();
-  const bool zeros = !finite || top < kTiniest;
-  const float inverse = zeros ? 0.0f : 127.0f / top;
-  out->d = zeros ? 0.0f : top / 127.0f;
-  if (!finite) out->d = __builtin_nanf("");
-  I32 sum[2] = {set1(0), set1(0)};
-  for (int i = 0; i < kVectors; ++i) {
-    const I32 q = finite ? round_to_i32(mul(load(x + i * kLanes), set1(inverse))) : set1(0);
-    store_i8(out->q + i * kLanes, q);
-    sum[i * kLanes / 16] = add(sum[i * kLanes / 16], q);
-  }
-  int32_t total[2] = {reduce_add(sum[0]), reduce_add(sum[1])};
-  if constexpr (F.group == kChunk) total[0] += total[1];
-  for (int h = 0; h < 2; ++h) {
-    if constexpr (sums_of(F) == Sums::with_min) {
-      out->d_sum[h] = out->d * static_cast<float>(total[h]);
-    } else {
-      out->correction[h] = -quad_bias(F) * total[h];
-    }
-  }
-  out->rest = 0;
-}
-
-/// Quantises what `block` leaves of x.
-template <CodedFormat F>
-SLUICE_SIMD void quantize_rest(const float* x, const ActivationBlock& block, ActivationBlock* out) {
-  float rest[kChunk];
-  for (int i = 0; i < kChunk; ++i) rest[i] = x[i] - block.d * static_cast<float>(block.q[i]);
-  quantize<F>(rest, largest(rest), out);
-}
-
-/// Blocks of a row with a larger max|x| than this have a rest; tops are those of all, `stride` floats apart.
-SLUICE_SIMD float outlier_limit(const float* tops, int64_t stride, int64_t blocks) {
-  float sum = 0;
-  for (int64_t b = 0; b < blocks; ++b) sum += tops[b * stride];
-  return kOutlier * sum / static_cast<float>(blocks);
-}
-
-static int64_t int8_row_bytes(int64_t k) {
-  return 2 * (k / kChunk) * static_cast<int64_t>(sizeof(ActivationBlock));
-}
-
-/// A panel of R rows as (k / 32, R) ActivationBlocks, then the rests: R blocks for each chunk in which a row
-/// has one.
+/// A panel of R rows as (k / 32, R) ActivationBlocks, then its outliers, chunk by chunk.
 template <CodedFormat F>
 static void prepare_int8(const PrepareCall& c, int64_t begin, int64_t end) {
   for_each_panel(begin, end, [&](auto panel, int64_t first) {
     constexpr int R = decltype(panel)::value;
     constexpr int64_t kStride = R * sizeof(ActivationBlock) / sizeof(float);
-    const int64_t blocks = c.k / kChunk;
+    const int64_t chunks = c.k / kChunk;
     auto* out = reinterpret_cast<ActivationBlock*>(c.prepared + first * int8_row_bytes(c.k));
-    ActivationBlock* rests = out + R * blocks;
     float limit[R];
     for (int r = 0; r < R; ++r) {
       const float* x = source_row(c, first + r);
-      for (int64_t b = 0; b < blocks; ++b) out[b * R + r].d = largest(x + b * kChunk);
-      limit[r] = outlier_limit(&out[r].d, kStride, blocks);
+      for (int64_t b = 0; b < chunks; ++b) out[b * R + r].d = largest(x + b * kChunk);
+      limit[r] = outlier_limit(&out[r].d, kStride, chunks);
     }
-    int32_t used = 0;
-    for (int64_t b = 0; b < blocks; ++b) {
-      bool has_rest[R], any = false;
+    auto* const outliers = reinterpret_cast<Outlier*>(out + R * chunks);
+    Outlier* next = outliers;
+    for (int64_t b = 0; b < chunks; ++b) {
       for (int r = 0; r < R; ++r) {
         ActivationBlock& block = out[b * R + r];
-        has_rest[r] = block.d > limit[r];
-        any |= has_rest[r];
-        quantize<F>(source_row(c, first + r) + b * kChunk, block.d, &block);
+        quantize<F>(source_row(c, first + r) + b * kChunk, block.d, limit[r], r, &block, next);
       }
-      if (!any) continue;
-      ActivationBlock* rest = rests + used * R;
-      for (int r = 0; r < R; ++r) {
-        rest[r] = {};
-        if (has_rest[r]) quantize_rest<F>(source_row(c, first + r) + b * kChunk, out[b * R + r], rest + r);
-      }
-      out[b * R].rest = ++used;
+      out[b * R].outliers_end = static_cast<int32_t>(next - outliers);
     }
   });
 }
@@ -189,32 +110,63 @@ SLUICE_SIMD void add_products(const I32 (&quad)[kQuads], const ActivationBlock& 
   if constexpr (F.has_min()) sum = fma(min, set1(x.d_sum[kHalf]), sum);
 }
 
+/// Column `column` (0..3) of a quad as floats, scaled: value() of a column known at run time only.
+template <CodedFormat F>
+SLUICE_SIMD F32 value_at(I32 quad, int column, F32 scale, F32 min) {
+  const I32 byte = shift_right(quad, 8 * column);
+  return value<F, 0>(byte, scale, min);
+}
+
+/// taken[row] += x * w for the outliers [next, end) of a chunk, whose scales are scale[0] and, for groups of
+/// 16, scale[1].
+template <CodedFormat F>
+SLUICE_SIMD void add_outliers(const Outlier* next, const Outlier* end, const I32 (&quad)[kQuads],
+                              const F32* scale, const F32* min, F32 (&taken)[kMaxPanel]) {
+  I32 lines[kQuads];
+  for (int i = 0; i < kQuads; ++i) lines[i] = quad[i];
+  for (; next != end; ++next) {
+    const int g = next->column / F.group;
+    const F32 w = value_at<F>(lines[next->column / 4], next->column % 4, scale[g], min[g]);
+    taken[next->row] = fma(set1(next->x), w, taken[next->row]);
+  }
+}
+
 /// sum[r] = the R outputs of the panel for the rows of `part` of a tile.
 template <CodedFormat F, int R>
 SLUICE_SIMD void multiply_int8(const std::byte* tile, int64_t part, int64_t k, const std::byte* prepared,
                                F32 (&sum)[R]) {
   const auto* x = reinterpret_cast<const ActivationBlock*>(prepared);
-  const ActivationBlock* rests = x + R * (k / kChunk);
+  const auto* const outliers = reinterpret_cast<const Outlier*>(x + R * (k / kChunk));
+  const Outlier* next = outliers;
+  F32 taken[kMaxPanel];
+  unroll<R>([&](auto row) { taken[decltype(row)::value] = zero(); });
   for (int64_t i = 0; i < k; i += F.elems, tile += F.tile_bytes()) {
     F32 scale[F.groups()], min[F.groups()];
     scales<F>(tile, part, scale, min);
     for (int c = 0; c < F.chunks(); ++c, x += R) {
       I32 quad[kQuads];
       codes<F>(tile + F.chunks_offset() + c * F.chunk_bytes(), part, quad);
-      for (const ActivationBlock* rows = x; rows != nullptr;
-           rows = rows == x && x->rest > 0 ? rests + (x->rest - 1) * R : nullptr) {
-        unroll<R>([&](auto row) {
-          constexpr int r = decltype(row)::value;
-          if constexpr (F.group == kChunk) {
-            add_products<F, 0, 8>(quad, rows[r], scale[c], min[c], sum[r]);
-          } else {
-            add_products<F, 0, 4>(quad, rows[r], scale[2 * c], min[2 * c], sum[r]);
-            add_products<F, 4, 4>(quad, rows[r], scale[2 * c + 1], min[2 * c + 1], sum[r]);
-          }
-        });
+      unroll<R>([&](auto row) {
+        constexpr int r = decltype(row)::value;
+        if constexpr (F.group == kChunk) {
+          add_products<F, 0, 8>(quad, x[r], scale[c], min[c], sum[r]);
+        } else {
+          add_products<F, 0, 4>(quad, x[r], scale[2 * c], min[2 * c], sum[r]);
+          add_products<F, 4, 4>(quad, x[r], scale[2 * c + 1], min[2 * c + 1], sum[r]);
+        }
+      });
+      const Outlier* end = outliers + x->outliers_end;
+      if (__builtin_expect(next != end, 0)) {
+        constexpr int kGroups = static_cast<int>(kChunk) / F.group;
+        add_outliers<F>(next, end, quad, scale + c * kGroups, min + c * kGroups, taken);
+        next = end;
       }
     }
   }
+  unroll<R>([&](auto row) {
+    constexpr int r = decltype(row)::value;
+    sum[r] = add(sum[r], taken[r]);
+  });
 }
 
 /// The rows of `part` of one block as floats, (elems, kLanes): exactly what the format defines.

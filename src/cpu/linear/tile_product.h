@@ -51,17 +51,18 @@ struct CodedChunk {
   float d_sum[2][kTileEdge];
 };
 
-/// 16 rows of x: a chunk for each 32 columns; then the chunks' rests where a row has one; and which those
-/// are, from 1, 0 for chunks without.
+/// 16 rows of x: a chunk for each 32 columns; then their outliers, chunk by chunk, and where each chunk's
+/// end.
 struct CodedPanel {
-  CodedChunk *chunks, *rests;
-  int32_t* rest;
+  CodedChunk* chunks;
+  int32_t* outliers_end;
+  Outlier* outliers;
   CodedPanel(std::byte* prepared, int64_t row, int64_t k)
       : chunks(reinterpret_cast<CodedChunk*>(prepared + row * int8_row_bytes(k))),
-        rests(chunks + k / kChunk),
-        rest(reinterpret_cast<int32_t*>(rests + k / kChunk)) {}
+        outliers_end(reinterpret_cast<int32_t*>(chunks + k / kChunk)),
+        outliers(reinterpret_cast<Outlier*>(outliers_end + k / kChunk)) {}
 };
-static_assert(2 * sizeof(CodedChunk) + sizeof(int32_t) <= 2 * kTileEdge * sizeof(ActivationBlock),
+static_assert(sizeof(CodedChunk) + sizeof(int32_t) <= kTileEdge * sizeof(ActivationBlock),
               "a panel is larger than its rows");
 
 template <CodedFormat F>
@@ -86,21 +87,15 @@ static void prepare_tiles_int8(const PrepareCall& c, int64_t begin, int64_t end)
         panel.chunks[b].d[r] = largest(source_row(c, row + r) + b * kChunk);
       limit[r] = outlier_limit(&panel.chunks[0].d[r], kStride, blocks);
     }
-    int32_t used = 0;
+    Outlier* next = panel.outliers;
     for (int64_t b = 0; b < blocks; ++b) {
-      CodedChunk *chunk = panel.chunks + b, *rests = nullptr;
+      CodedChunk& chunk = panel.chunks[b];
       for (int64_t r = 0; r < rows; ++r) {
-        const float *x = source_row(c, row + r) + b * kChunk, top = chunk->d[r];
         ActivationBlock block;
-        quantize<F>(x, top, &block);
-        put<F>(block, r, *chunk);
-        if (!(top > limit[r])) continue;
-        if (rests == nullptr) *(rests = panel.rests + used++) = {};
-        ActivationBlock rest;
-        quantize_rest<F>(x, block, &rest);
-        put<F>(rest, r, *rests);
+        quantize<F>(source_row(c, row + r) + b * kChunk, chunk.d[r], limit[r], r, &block, next);
+        put<F>(block, r, chunk);
       }
-      panel.rest[b] = rests == nullptr ? 0 : used;
+      panel.outliers_end[b] = static_cast<int32_t>(next - panel.outliers);
     }
   }
 }
@@ -157,15 +152,29 @@ SLUICE_SIMD void multiply_group(const CodedChunk* chunks, const UnpackedCodes& w
   Tiles::template dot_int8<C, A, B>();
 }
 
-/// sum += the rests of a chunk whose last group is `last`.
-template <typename Tiles, CodedFormat F>
-SLUICE_SIMD void add_rests(const CodedChunk& rests, const UnpackedCodes& w, int64_t last,
-                           F32 (&sum)[kParts][kTileEdge]) {
-  alignas(64) int32_t products[kTileEdge * kTileEdge];
-  for (int64_t group = last + 1 - kChunk / F.group; group <= last; ++group) {
-    multiply_group<Tiles, F, 0>(&rests, w, group);
-    Tiles::template store<0>(products, kTileEdge * 4);
-    add_scaled<F>(products, w, rests, group, sum);
+/// sum += the outliers' products, summed on their own first.
+template <CodedFormat F>
+SLUICE_SIMD void add_outliers(const CodedPanel& x, const UnpackedCodes& w, int64_t k,
+                              F32 (&sum)[kParts][kTileEdge]) {
+  F32 taken[kParts][kTileEdge];
+  for (auto& part : taken) {
+    for (F32& t : part) t = zero();
+  }
+  const Outlier* next = x.outliers;
+  for (int64_t chunk = 0; chunk < k / kChunk; ++chunk) {
+    for (const Outlier* end = x.outliers + x.outliers_end[chunk]; next != end; ++next) {
+      const int64_t column = chunk * kChunk + next->column, at = column / F.group * kTileEdge;
+      for (int64_t part = 0; part < kParts; ++part) {
+        const I32 quad = load_bytes(w.lines + column / 4 * kLineBytes + part * kLanes * 4);
+        const I32 code = shift_signed<24>(shift<24>(shift_right(quad, column % 4 * 8)));
+        F32 weight = mul(load(w.scale + at + part * kLanes), to_f32(code));
+        if constexpr (F.has_min()) weight = add(weight, load(w.min + at + part * kLanes));
+        taken[part][next->row] = fma(set1(next->x), weight, taken[part][next->row]);
+      }
+    }
+  }
+  for (int64_t part = 0; part < kParts; ++part) {
+    for (int64_t r = 0; r < kTileEdge; ++r) sum[part][r] = add(sum[part][r], taken[part][r]);
   }
 }
 
@@ -193,12 +202,10 @@ static void multiply_panel_int8(const CodedPanel& x, const UnpackedCodes& w, int
   for (int64_t first = 0; first < groups; first += kAhead) {
     if (first + kAhead < groups) multiply(first + kAhead);
     for (int64_t g = first; g < smaller(first + kAhead, groups); ++g) {
-      const int64_t chunk = g * F.group / kChunk;
-      add_scaled<F>(products[first / kAhead % 2][g - first], w, x.chunks[chunk], g, sum);
-      const bool ends_chunk = (g + 1) * F.group % kChunk == 0;
-      if (ends_chunk && x.rest[chunk] > 0) add_rests<Tiles, F>(x.rests[x.rest[chunk] - 1], w, g, sum);
+      add_scaled<F>(products[first / kAhead % 2][g - first], w, x.chunks[g * F.group / kChunk], g, sum);
     }
   }
+  add_outliers<F>(x, w, k, sum);
 }
 
 /// Rows [row, row + rows) of the outputs of `tiles` tiles from `first` on, bias added: whole rows one after

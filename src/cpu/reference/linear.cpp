@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "cpu/cost.h"
 #include "cpu/cpu_device.h"
@@ -66,40 +67,41 @@ void take_apart(const Linear::Desc& d, const std::byte* packed, const CodedRow& 
   }
 }
 
-float largest(const float* x) {
-  float top = 0;
-  for (int64_t i = 0; i < kActivationBlock; ++i) top = std::max(top, std::abs(x[i]));
-  return top;
+const float* largest(const float* x) {
+  return std::max_element(x, x + kActivationBlock,
+                          [](float a, float b) { return std::abs(a) < std::abs(b); });
 }
 
-/// A row of k activations and what that leaves of its blocks with outliers, each with the scales of its
-/// blocks.
-void quantize_row(const float* x, int64_t k, int8_t* q, float* scale, int8_t* rest_q, float* rest_scale) {
+/// A row of k activations: codes with the scales of their blocks, and the outliers that those leave out, zero
+/// elsewhere.
+void quantize_row(const float* x, int64_t k, int8_t* q, float* scale, float* outliers) {
   float sum = 0;
-  for (int64_t i = 0; i < k; i += kActivationBlock) sum += largest(x + i);
+  for (int64_t i = 0; i < k; i += kActivationBlock) sum += std::abs(*largest(x + i));
   const float limit = kOutlier * sum / static_cast<float>(k / kActivationBlock);
+  std::fill_n(outliers, k, 0.0f);
   for (int64_t b = 0, i = 0; i < k; ++b, i += kActivationBlock) {
-    scale[b] = quantize_activations(x + i, q + i);
-    float rest[kActivationBlock] = {};
-    if (largest(x + i) > limit) {
-      for (int64_t e = 0; e < kActivationBlock; ++e)
-        rest[e] = x[i + e] - scale[b] * static_cast<float>(q[i + e]);
+    float rest[kActivationBlock];
+    std::copy_n(x + i, kActivationBlock, rest);
+    for (int taken = 0; taken < kMostOutliers; ++taken) {
+      const int64_t at = largest(rest) - rest;
+      if (!(std::abs(rest[at]) > limit)) break;
+      outliers[i + at] = std::exchange(rest[at], 0.0f);
     }
-    rest_scale[b] = quantize_activations(rest, rest_q + i);
+    scale[b] = quantize_activations(rest, q + i);
   }
 }
 
 void run_int8(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, std::byte* workspace) {
   Workspace scratch(workspace);
   const int64_t rows = a.x.rows, blocks = d.k / kActivationBlock, groups = d.k / kGroup;
-  auto* x = scratch.take<int8_t>(2 * rows * d.k);  // the codes of all rows, then those of the rests
-  auto* x_scale = scratch.take<float>(2 * rows * blocks);
+  auto* x = scratch.take<int8_t>(rows * d.k);
+  auto* x_scale = scratch.take<float>(rows * blocks);
+  auto* outliers = scratch.take<float>(rows * d.k);
   auto* code = scratch.take<int8_t>(d.k * pool.threads());
   auto* scale = scratch.take<float>(groups * pool.threads());
   auto* min = scratch.take<float>(groups * pool.threads());
   for (int64_t m = 0; m < rows; ++m) {
-    quantize_row(a.x.f32(m), d.k, x + m * d.k, x_scale + m * blocks, x + (rows + m) * d.k,
-                 x_scale + (rows + m) * blocks);
+    quantize_row(a.x.f32(m), d.k, x + m * d.k, x_scale + m * blocks, outliers + m * d.k);
   }
   pool.parallel_for(d.n, 16, [&](int64_t begin, int64_t end, int worker) {
     const CodedRow w{code + worker * d.k, scale + worker * groups, min + worker * groups};
@@ -108,15 +110,14 @@ void run_int8(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, st
       for (int64_t m = 0; m < rows; ++m) {
         double sum = d.bias ? a.bias[n] : 0;
         for (int64_t g = 0; g < groups; ++g) {
-          for (const int64_t row : {m, rows + m}) {
-            int32_t dot = 0, total = 0;
-            for (int64_t i = g * kGroup; i < (g + 1) * kGroup; ++i) {
-              dot += w.code[i] * x[row * d.k + i];
-              total += x[row * d.k + i];
-            }
-            sum += (double{w.scale[g]} * dot + double{w.min[g]} * total) *
-                   x_scale[row * blocks + g * kGroup / kActivationBlock];
+          int32_t dot = 0, total = 0;
+          for (int64_t i = g * kGroup; i < (g + 1) * kGroup; ++i) {
+            dot += w.code[i] * x[m * d.k + i];
+            total += x[m * d.k + i];
+            sum += (double{w.scale[g]} * w.code[i] + w.min[g]) * outliers[m * d.k + i];
           }
+          sum += (double{w.scale[g]} * dot + double{w.min[g]} * total) *
+                 x_scale[m * blocks + g * kGroup / kActivationBlock];
         }
         a.y.f32(m)[n] = static_cast<float>(sum);
       }
@@ -155,8 +156,9 @@ std::string linear_refuses(const Linear::Desc& d) {
 uint64_t linear_workspace_bytes(const Linear::Desc& d, int64_t max_rows, int threads) {
   if (d.activations != ops::Activations::int8) return scratch_bytes<float>(d.k * threads);
   const int64_t blocks = d.k / kActivationBlock, groups = d.k / kGroup;
-  return scratch_bytes<int8_t>(2 * max_rows * d.k) + scratch_bytes<float>(2 * max_rows * blocks) +
-         scratch_bytes<int8_t>(d.k * threads) + 2 * scratch_bytes<float>(groups * threads);
+  return scratch_bytes<int8_t>(max_rows * d.k) + scratch_bytes<float>(max_rows * blocks) +
+         scratch_bytes<float>(max_rows * d.k) + scratch_bytes<int8_t>(d.k * threads) +
+         2 * scratch_bytes<float>(groups * threads);
 }
 
 void run_linear(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, std::byte* workspace) {

@@ -17,9 +17,11 @@ constexpr float kTinyActivation = 1e-30f;
 float quantize_activations(const float* x, int8_t* q);
 
 /// A block with an outlier would leave little precision to its other elements, and few channels with outliers
-/// cause most of a model's error (LLM.int8(), https://arxiv.org/abs/2208.07339). So blocks whose max|x| is
-/// more than kOutlier times the mean of the row's blocks are quantised twice: as above, then what is left, x
-/// - d * q, in the same way; the product takes both.
-constexpr float kOutlier = 3;
+/// cause most of a model's error (LLM.int8(), https://arxiv.org/abs/2208.07339). So elements larger than
+/// kOutlier times the mean of max|x| over the row's blocks are taken out, the largest kMostOutliers of a
+/// block, the first of equals first: the block is quantised as though they were zero, and they are multiplied
+/// as floats.
+constexpr float kOutlier = 2;
+constexpr int kMostOutliers = 4;
 
 }  // namespace sluice::cpu::reference

@@ -92,6 +92,7 @@ SLUICE_SIMD I32 shift(I32 a) {
   if constexpr (N >= 0) return {_mm256_slli_epi32(a.v, N)};
   return {_mm256_srli_epi32(a.v, N < 0 ? -N : 0)};
 }
+SLUICE_SIMD I32 shift_right(I32 a, int64_t n) { return {_mm256_srl_epi32(a.v, _mm_cvtsi64_si128(n))}; }
 template <int N>
 SLUICE_SIMD I32 shift_signed(I32 a) {
   return {_mm256_srai_epi32(a.v, N)};

@@ -107,6 +107,8 @@ SLUICE_SIMD I32 shift(I32 a) {
   if constexpr (N >= 0) return {_mm512_slli_epi32(a.v, N)};
   return {_mm512_srli_epi32(a.v, N < 0 ? -N : 0)};
 }
+/// The same to the right, by n bits.
+SLUICE_SIMD I32 shift_right(I32 a, int64_t n) { return {_mm512_srl_epi32(a.v, _mm_cvtsi64_si128(n))}; }
 /// Right, the sign filling up.
 template <int N>
 SLUICE_SIMD I32 shift_signed(I32 a) {

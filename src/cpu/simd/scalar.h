@@ -83,6 +83,7 @@ SLUICE_SIMD I32 shift(I32 a) {
   if constexpr (N >= 0) return {a.v << N};
   return {a.v >> (N < 0 ? -N : 0)};
 }
+SLUICE_SIMD I32 shift_right(I32 a, int64_t n) { return {a.v >> n}; }
 template <int N>
 SLUICE_SIMD I32 shift_signed(I32 a) {
   return {static_cast<uint32_t>(static_cast<int32_t>(a.v) >> N)};
