@@ -13,12 +13,9 @@ Result<Executor> Executor::create(LoadedModel& model) {
   SLUICE_ASSIGN(executor.stage_, BatchStage::make(device, model.recipe(), model.program().groups.size()));
   executor.logit_uses_.reserve(static_cast<size_t>(model.recipe().max_batch_tokens));
   if (device.shares_host_memory()) return executor;
-  const auto rows = static_cast<size_t>(model.program().limits.logits),
-             vocab = static_cast<size_t>(model.spec().vocab);
-  SLUICE_ASSIGN(executor.argmax_, model.backend().kernels.select<ops::Argmax>({model.spec().vocab}, {}));
-  SLUICE_ASSIGN(executor.best_device_, device.allocate(rows * sizeof(int32_t), "sampling"));
-  SLUICE_ASSIGN(executor.best_, device.allocate_host(rows * sizeof(int32_t), "sampling"));
-  SLUICE_ASSIGN(executor.logits_, device.allocate_host(rows * vocab * sizeof(float), "sampling"));
+  const int64_t vocab = model.spec().vocab;
+  SLUICE_ASSIGN(executor.argmax_, model.backend().kernels.select<ops::Argmax>({vocab}, {}));
+  SLUICE_ASSIGN(executor.samples_, SampleStage::make(device, model.program().limits.logits, vocab));
   return executor;
 }
 
@@ -114,9 +111,8 @@ void Executor::decode_recorded(const Step& step, int32_t rows) {
 }
 
 void Executor::queue_argmax(const Matrix& logits, int32_t vocab_limit) {
-  auto* best = reinterpret_cast<int32_t*>(best_device_.data());
-  argmax_->run({logits.cols}, {logits, vocab_limit, best}, {*stream_});
-  stream_->copy(best_.data(), best, static_cast<size_t>(logits.rows) * sizeof(int32_t));
+  argmax_->run({logits.cols}, {logits, vocab_limit, samples_->device_ids()}, {*stream_});
+  samples_->fetch_ids(*stream_, logits.rows);
 }
 
 void Executor::sample(const Step& step, size_t first, const Matrix& logits, bool argmax_known) {
@@ -133,18 +129,13 @@ void Executor::sample(const Step& step, size_t first, const Matrix& logits, bool
     return !context.on_logits && (!use.sample || context.sampler->takes_argmax());
   };
   if (!argmax_known) queue_argmax(logits, step.vocab_limit);
-  auto* rows = reinterpret_cast<float*>(logits_.data());
   for (int64_t r = 0; r < logits.rows; ++r) {
-    if (!enough(use_of(r)))
-      stream_->copy(rows + r * logits.cols, logits.f32(r), static_cast<size_t>(logits.cols) * sizeof(float));
+    if (!enough(use_of(r))) samples_->fetch_logits(*stream_, logits, r);
   }
   stream_->synchronize();
-  const auto* best = reinterpret_cast<const int32_t*>(best_.data());
-  for (int64_t r = 0; r < logits.rows; ++r) {
-    const bool here = !enough(use_of(r));
-    sample_row(step, use_of(r), {rows + r * logits.cols, here ? static_cast<size_t>(logits.cols) : 0},
-               best[r]);
-  }
+  for (int64_t r = 0; r < logits.rows; ++r)
+    sample_row(step, use_of(r), enough(use_of(r)) ? std::span<float>() : samples_->logits(r),
+               samples_->ids()[r]);
 }
 
 // Without logits, `best` is the largest of them.

@@ -9,6 +9,7 @@
 
 #include "engine/batch_stage.h"
 #include "engine/loaded_model.h"
+#include "engine/sample_stage.h"
 #include "sampling/sampler.h"
 #include "sched/step.h"
 
@@ -60,7 +61,7 @@ class Executor {
   int32_t recorded_rows(const sched::StepPlan& plan) const;
   void decode_recorded(const Step& step, int32_t rows);
   /// Samples from logits of rows [first, first + logits.rows) of logit_uses_. `argmax_known`: the work
-  /// already queued leaves the largest of each in best_.
+  /// already queued brings the largest of each to samples_.
   void sample(const Step& step, size_t first, const Matrix& logits, bool argmax_known);
   void queue_argmax(const Matrix& logits, int32_t vocab_limit);
   void sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t best);
@@ -74,7 +75,7 @@ class Executor {
   // Devices with memory of their own: the largest logit of each row is found there; rows of which more is
   // asked for come to the host.
   const ops::Kernel<ops::Argmax>* argmax_ = nullptr;
-  device::Buffer best_device_, best_, logits_;
+  std::optional<SampleStage> samples_;
   struct Recorded {
     int64_t uses = 0;
     int32_t vocab_limit = 0;

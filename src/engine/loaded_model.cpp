@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "engine/batch_stage.h"
+#include "engine/sample_stage.h"
 #include "engine/weight_store.h"
 
 namespace sluice::engine {
@@ -14,6 +15,20 @@ uint64_t MemoryPlan::kv_bytes() const {
   for (const Group& g : kv) bytes += static_cast<uint64_t>(g.pages) * g.page_bytes;
   return bytes;
 }
+
+std::string MemoryPlan::summary() const {
+  const auto mib = [](uint64_t bytes) { return (bytes + (1 << 20) - 1) >> 20; };
+  return fmt::format(
+      "weights {} MiB, KV cache {}, activations and workspace {}, inputs and results of a step {}",
+      mib(weights), mib(kv_bytes()), mib(activations + workspace), mib(batch + sampling));
+}
+
+namespace {
+
+constexpr const char* kRemedies =
+    "lower --kv_tokens, --max_seq_len or --max_num_batched_tokens, or choose a smaller --precision";
+
+}  // namespace
 
 LoadedModel::~LoadedModel() = default;
 
@@ -30,7 +45,11 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load(const std::string& path, 
                                                        ops::Backend backend, const LoadOptions& options) {
   SLUICE_ASSIGN(auto model, plan_only(path, std::move(recipe), std::move(backend), options));
   try {
-    SLUICE_TRY(model->allocate(options));
+    Status allocated = model->allocate(options);
+    if (allocated.code() == StatusCode::resource_exhausted)
+      return resource_exhausted("{}; planned are {}: {}", allocated.message(), model->plan_.summary(),
+                                kRemedies);
+    SLUICE_TRY(std::move(allocated));
   } catch (const std::exception& e) {  // what the device reports while it is filled
     return internal_error("{}: loading failed: {}", path, e.what());
   }
@@ -67,7 +86,8 @@ void LoadedModel::dequantise_types() {
 Status LoadedModel::plan_memory() {
   plan_.weights = program_.weight_bytes;
   plan_.activations = program_.activation_bytes;
-  plan_.workspace = program_.workspace_bytes;
+  constexpr uint64_t kLeastWorkspace = 64;  // kernels may be handed its address in any case
+  plan_.workspace = std::max(program_.workspace_bytes, kLeastWorkspace);
   const int page = static_cast<int>(recipe_.page_tokens);
   const int64_t all_pages = ceil_div(recipe_.kv_tokens, recipe_.page_tokens);
   kv_layout_.page_tokens = page;
@@ -91,14 +111,14 @@ Status LoadedModel::plan_memory() {
                                  static_cast<int>(window), static_cast<int>(pages)});
   }
   plan_.batch = BatchStage::bytes(recipe_, program_.groups.size());
+  if (!backend_.device->shares_host_memory()) {
+    plan_.sampling = SampleStage::device_bytes(program_.limits.logits);
+    plan_.pinned = plan_.batch + SampleStage::host_bytes(program_.limits.logits, spec_.vocab);
+  }
   const uint64_t have = backend_.device->info().memory_bytes;
-  if (plan_.total() > have) {
-    return resource_exhausted(
-        "the model needs {} MiB (weights {}, KV cache {}, activations and workspace {}), the device has {}; "
-        "lower --kv_tokens, "
-        "--max_seq_len or --max_num_batched_tokens, or choose a smaller --precision",
-        plan_.total() >> 20, plan_.weights >> 20, plan_.kv_bytes() >> 20,
-        (plan_.activations + plan_.workspace) >> 20, have >> 20);
+  if (plan_.on_device() > have) {
+    return resource_exhausted("the model needs {} MiB ({}), the device has {}: {}", plan_.on_device() >> 20,
+                              plan_.summary(), have >> 20, kRemedies);
   }
   return {};
 }
@@ -107,7 +127,7 @@ Status LoadedModel::allocate(const LoadOptions& options) {
   device::Device& device = *backend_.device;
   SLUICE_ASSIGN(memory_.weights, weights_->load(program_, device, options.threads, options.verify_checksums));
   SLUICE_ASSIGN(activations_, device.allocate(plan_.activations, "activations"));
-  SLUICE_ASSIGN(workspace_, device.allocate(std::max<uint64_t>(plan_.workspace, 64), "workspace"));
+  SLUICE_ASSIGN(workspace_, device.allocate(plan_.workspace, "workspace"));
   memory_.activations = activations_.data();
   memory_.workspace = workspace_.data();
   return allocate_caches();

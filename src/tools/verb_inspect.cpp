@@ -50,6 +50,10 @@ Section memory_section(const engine::MemoryPlan& plan) {
   row("activations", "", plan.activations);
   row("workspace", "", plan.workspace);
   row("batch", "page tables and inputs of a step", plan.batch);
+  if (plan.pinned > 0) {
+    row("sampling", "ids of sampled tokens", plan.sampling);
+    row("pinned", "of the host: inputs, ids and logits of a step", plan.pinned);
+  }
   row("tokenizer", "", plan.tokenizer);
   row("total", format_bytes(plan.total()), plan.total());
   return {"memory",
@@ -58,6 +62,8 @@ Section memory_section(const engine::MemoryPlan& plan) {
            {"workspace", plan.workspace},
            {"kv", std::move(kv)},
            {"batch", plan.batch},
+           {"sampling", plan.sampling},
+           {"pinned", plan.pinned},
            {"tokenizer", plan.tokenizer},
            {"total", plan.total()}},
           table.text()};

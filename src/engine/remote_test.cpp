@@ -1,0 +1,262 @@
+// The engine on a device with memory and a queue of its own: staging, recorded steps, faults, and nothing
+// leaked.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "engine/testing/cores.h"
+#include "engine/testing/remote_device.h"
+#include "model/testing/temp_directory.h"
+#include "model/testing/tiny_checkpoint.h"
+
+namespace sluice::engine {
+namespace {
+
+using sched::FinishReason;
+using ::testing::AllOf;
+using testing::alone;
+using testing::Driver;
+using ::testing::HasSubstr;
+using testing::Outcome;
+using testing::RemoteControl;
+
+const std::string& tiny() {
+  static const model::testing::TempDirectory directory;
+  static const Status written = model::testing::write_tiny_checkpoint(directory.path(), {});
+  SLUICE_CHECK(written.ok(), "{}", written.message());
+  return directory.path();
+}
+
+model::Recipe recipe() {
+  model::Recipe r;
+  r.max_seq_len = 128;
+  r.max_sequences = 8;
+  r.max_batch_tokens = 64;
+  r.page_tokens = 16;
+  r.kv_tokens = 320;  // less than eight sequences come to need
+  r.activations = ops::Activations::f32;
+  r.kv = DType::f32;
+  r.batch_invariant = true;
+  return r;
+}
+
+struct Remote {
+  std::shared_ptr<RemoteControl> control = std::make_shared<RemoteControl>();
+  std::unique_ptr<Core> core;
+
+  explicit Remote(const model::Recipe& r = recipe()) {
+    auto model = LoadedModel::load(tiny(), r, testing::make_remote_backend(control), {});
+    SLUICE_CHECK(model.ok(), "{}", model.status().message());
+    auto made = Core::create(*std::move(model));
+    SLUICE_CHECK(made.ok(), "{}", made.status().message());
+    core = *std::move(made);
+  }
+};
+
+CoreRequest request(std::mt19937& random, int prompt, int outputs) {
+  CoreRequest r;
+  for (int i = 0; i < prompt; ++i) r.prompt.push_back(static_cast<int32_t>(random() % 120));
+  r.sampling = {.temperature = 0, .max_tokens = outputs, .ignore_eos = true};
+  return r;
+}
+
+/// Greedy ones, of which only ids come back, and others, whose logits do.
+std::vector<CoreRequest> mixed_requests(int count) {
+  std::mt19937 random(7);
+  std::vector<CoreRequest> out;
+  for (int i = 0; i < count; ++i) {
+    out.push_back(request(random, 1 + static_cast<int>(random() % 70), 1 + static_cast<int>(random() % 40)));
+    SamplingParams& s = out.back().sampling;
+    if (i % 3 == 1) s.temperature = 0.8f, s.seed = static_cast<uint64_t>(i) + 1;
+    if (i % 4 == 2) s.logprobs = 2;
+    if (i % 5 == 3) s.repetition_penalty = 1.2f;
+  }
+  return out;
+}
+
+/// As a client does, without asking for logits.
+class Client {
+ public:
+  explicit Client(Core& core) : core_(core) {}
+  RequestId add(const CoreRequest& r) {
+    auto id = core_.add(r);
+    SLUICE_CHECK(id.ok(), "{}", id.status().message());
+    outcomes_[*id] = {};
+    return *id;
+  }
+  void step() {
+    std::vector<CoreEvent> events;
+    SLUICE_CHECK(core_.step(events), "the core stands still");
+    for (CoreEvent& e : events) {
+      Outcome& out = outcomes_.at(e.id);
+      SLUICE_CHECK(!out.finish, "request {} goes on after its end", e.id);
+      if (e.token >= 0) out.tokens.push_back(e.token);
+      if (e.logprobs) out.logprobs.push_back(e.logprobs->logprob);
+      if (e.finish) out.finish = e.finish, out.error = std::move(e.error);
+    }
+  }
+  void drain() {
+    while (core_.busy()) step();
+  }
+  void cancel(RequestId id) {
+    if (core_.finish(id, FinishReason::cancelled)) outcomes_.at(id).finish = FinishReason::cancelled;
+  }
+  const std::map<RequestId, Outcome>& outcomes() const { return outcomes_; }
+  void forget_finished() {
+    std::erase_if(outcomes_, [](const auto& entry) { return entry.second.finish.has_value(); });
+  }
+
+ private:
+  Core& core_;
+  std::map<RequestId, Outcome> outcomes_;
+};
+
+std::vector<Outcome> outcomes_of(Core& core, const std::vector<CoreRequest>& all) {
+  Client client(core);
+  for (const CoreRequest& r : all) client.add(r);
+  client.drain();
+  std::vector<Outcome> out;
+  for (const auto& [id, outcome] : client.outcomes()) out.push_back(outcome);
+  return out;
+}
+
+TEST(Remote, GivesWhatTheCpuGives) {
+  const std::vector<CoreRequest> all = mixed_requests(40);
+  const auto cpu = testing::make_core(tiny(), recipe(), "scalar");
+  const std::vector<Outcome> want = outcomes_of(*cpu, all);
+  const Remote remote;
+  const std::vector<Outcome> got = outcomes_of(*remote.core, all);
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
+    ASSERT_EQ(got[i].logprobs.size(), want[i].logprobs.size()) << i;
+    for (size_t t = 0; t < got[i].logprobs.size(); ++t)
+      EXPECT_NEAR(got[i].logprobs[t], want[i].logprobs[t], 1e-4f) << i;
+  }
+  EXPECT_GT(remote.control->replays, 20) << "decode steps are recorded once and replayed";
+  EXPECT_GT(remote.core->scheduler().counts().preemptions, 0u) << "the pool is meant to be too small";
+}
+
+TEST(Remote, AFaultAnywhereEndsTheRequestsOfItsStepAndNoOther) {
+  std::mt19937 random(3);
+  const std::vector<CoreRequest> all = {request(random, 40, 12), request(random, 9, 12),
+                                        request(random, 70, 12)};
+  const Remote remote;
+  const std::vector<Outcome> want = outcomes_of(*remote.core, all);  // and everything is recorded
+  const int64_t before = remote.control->works;
+  static_cast<void>(outcomes_of(*remote.core, all));
+  const int64_t works = remote.control->works - before;
+  ASSERT_GT(works, 100);
+  for (int64_t at = 0; at < works; at += 1 + works / 40) {
+    SCOPED_TRACE(fmt::format("work {} of {}", at, works));
+    remote.control->fail_at = remote.control->works + at;
+    Client client(*remote.core);
+    for (const CoreRequest& r : all) client.add(r);
+    client.drain();
+    int failed = 0;
+    size_t i = 0;
+    for (const auto& [id, outcome] : client.outcomes()) {
+      ASSERT_TRUE(outcome.finish);
+      if (*outcome.finish == FinishReason::error) {
+        ++failed;
+        EXPECT_THAT(outcome.error.message(), HasSubstr("injected fault"));
+        EXPECT_TRUE(std::equal(outcome.tokens.begin(), outcome.tokens.end(), want[i].tokens.begin()));
+      } else {
+        EXPECT_EQ(outcome.tokens, want[i].tokens);
+      }
+      ++i;
+    }
+    EXPECT_GT(failed, 0);
+    const auto problems = remote.core->scheduler().validate();
+    EXPECT_TRUE(problems.empty()) << problems.front();
+    const std::vector<Outcome> after = outcomes_of(*remote.core, all);
+    for (size_t r = 0; r < all.size(); ++r) EXPECT_EQ(after[r].tokens, want[r].tokens) << "after the fault";
+  }
+}
+
+TEST(Remote, TenThousandRequestsCancelledAndPreemptedLeakNothing) {
+  constexpr uint64_t kRequests = 10'000;
+  model::Recipe r = recipe();
+  r.kv_tokens = 160;
+  const Remote remote(r);
+  Core& core = *remote.core;
+  const uint64_t device_bytes = remote.control->device_bytes, host_bytes = remote.control->host_bytes;
+  std::mt19937 random(17);
+  std::vector<CoreRequest> prefixes;
+  for (int i = 0; i < 5; ++i) prefixes.push_back(request(random, 20, 1));
+  Client client(core);
+  uint64_t added = 0, ended = 0;
+  while (added < kRequests || core.busy()) {
+    for (int i = 0; i < 4 && added < kRequests && core.scheduler().counts().waiting < 32; ++i, ++added) {
+      CoreRequest next =
+          request(random, 1 + static_cast<int>(random() % 30), 1 + static_cast<int>(random() % 12));
+      if (random() % 2 == 0) next.prompt = prefixes[random() % prefixes.size()].prompt;
+      if (random() % 8 == 0) next.sampling.temperature = 0.7f;
+      next.priority = static_cast<int>(random() % 3);
+      client.add(next);
+    }
+    if (random() % 3 == 0 && !client.outcomes().empty()) {
+      auto victim = client.outcomes().begin();
+      std::advance(victim, random() % client.outcomes().size());
+      client.cancel(victim->first);
+    }
+    if (core.busy()) client.step();
+    ended += static_cast<uint64_t>(
+        std::count_if(client.outcomes().begin(), client.outcomes().end(),
+                      [](const auto& entry) { return entry.second.finish.has_value(); }));
+    client.forget_finished();
+    if (random() % 64 == 0) {
+      const auto problems = core.scheduler().validate();
+      ASSERT_TRUE(problems.empty()) << problems.front();
+    }
+  }
+  EXPECT_EQ(ended, kRequests) << "each ended, and once";
+  const sched::Counts counts = core.scheduler().counts();
+  EXPECT_EQ(counts.added, kRequests);
+  EXPECT_EQ(counts.reached_length + counts.cancelled, kRequests);
+  EXPECT_GT(counts.cancelled, kRequests / 50);
+  EXPECT_GT(counts.preemptions, kRequests / 100);
+  EXPECT_EQ(counts.waiting + counts.running, 0);
+  EXPECT_EQ(remote.control->device_bytes, device_bytes);
+  EXPECT_EQ(remote.control->host_bytes, host_bytes);
+  EXPECT_TRUE(core.scheduler().validate().empty());
+}
+
+TEST(Remote, TakesThePlannedBytesAndNoOther) {
+  for (const int64_t sequences : {1, 8, 13}) {
+    model::Recipe r = recipe();
+    r.max_sequences = sequences;
+    const Remote remote(r);
+    const MemoryPlan& plan = remote.core->model().plan();
+    EXPECT_EQ(remote.control->device_bytes, plan.on_device());
+    EXPECT_EQ(remote.control->host_bytes, plan.pinned);
+    EXPECT_EQ(plan.total(), plan.on_device() + plan.pinned);
+  }
+}
+
+TEST(Remote, RefusesAModelThatDoesNotFitWithThePlan) {
+  const auto load = [](const std::shared_ptr<RemoteControl>& control) {
+    auto model = LoadedModel::load(tiny(), recipe(), testing::make_remote_backend(control), {});
+    return model.ok() ? Status() : model.status();
+  };
+  const Remote fits;
+  const MemoryPlan& plan = fits.core->model().plan();
+  const uint64_t needed = plan.on_device(), by_model = needed - plan.batch - plan.sampling;
+  for (const bool known : {true, false}) {  // that memory is short, or found out while it is taken
+    auto control = std::make_shared<RemoteControl>();
+    if (known) control->capacity = needed - 1;
+    control->taken_by_others = known ? 0 : control->capacity - by_model + 1;
+    const Status refused = load(control);
+    EXPECT_EQ(refused.code(), StatusCode::resource_exhausted);
+    EXPECT_THAT(refused.message(),
+                AllOf(HasSubstr("weights 1 MiB"), HasSubstr("KV cache 1"), HasSubstr("--kv_tokens")));
+    EXPECT_EQ(control->device_bytes, 0u) << "nothing of it is kept";
+  }
+  auto enough = std::make_shared<RemoteControl>();
+  enough->capacity = needed;
+  EXPECT_TRUE(load(enough).ok());
+}
+
+}  // namespace
+}  // namespace sluice::engine

@@ -1,0 +1,202 @@
+// A device with memory and a queue of its own, for tests: the CPU's reference kernels behind the interface of
+// a GPU. Work is done when somebody waits for it and not before, so that whoever reads results too early, or
+// overwrites what a queued copy is still to read, gets wrong numbers. Memory is counted, and any piece of
+// work can be made to fail.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <stdexcept>
+#include <type_traits>
+#include <vector>
+
+#include "base/check.h"
+#include "cpu/cpu_device.h"
+#include "ops/ops.h"
+
+namespace sluice::engine::testing {
+
+/// What a test sees and decides of a remote device.
+struct RemoteControl {
+  uint64_t capacity = uint64_t{1} << 34;      // bytes
+  uint64_t taken_by_others = 0;               // of the capacity, which the device does not know of
+  uint64_t device_bytes = 0, host_bytes = 0;  // allocated now
+  int64_t works = 0;                          // kernels and copies done so far
+  int64_t replays = 0;                        // of recorded work
+  int64_t fail_at = -1;                       // the work that throws, as `works` counts; -1: none
+};
+
+using Work = std::function<void()>;
+
+class RemoteRecording final : public device::Recording {
+ public:
+  std::vector<Work> work;
+};
+
+class RemoteStream final : public device::Stream {
+ public:
+  explicit RemoteStream(std::shared_ptr<RemoteControl> control) : control_(std::move(control)) {}
+
+  void queue(Work work) {
+    if (recording_ != nullptr) {
+      recording_->work.push_back(std::move(work));
+    } else {
+      queue_.push_back(std::move(work));
+    }
+  }
+  void synchronize() override {
+    SLUICE_CHECK(recording_ == nullptr, "waiting for work that is being recorded");
+    while (!queue_.empty()) {
+      const Work work = std::move(queue_.front());
+      queue_.pop_front();
+      if (control_->works++ == control_->fail_at) {
+        queue_.clear();
+        throw std::runtime_error("an injected fault of the device");
+      }
+      work();
+    }
+  }
+  void copy(void* to, const void* from, size_t bytes) override {
+    queue([=] { std::memcpy(to, from, bytes); });
+  }
+  std::unique_ptr<device::Recording> record(const std::function<void()>& work) override {
+    auto recording = std::make_unique<RemoteRecording>();
+    recording_ = recording.get();
+    work();
+    recording_ = nullptr;
+    return recording;
+  }
+  void replay(const device::Recording& recording) override {
+    ++control_->replays;
+    for (const Work& work : static_cast<const RemoteRecording&>(recording).work) queue(work);
+  }
+
+ private:
+  std::shared_ptr<RemoteControl> control_;
+  std::deque<Work> queue_;
+  RemoteRecording* recording_ = nullptr;
+};
+
+class RemoteDevice final : public device::Device {
+ public:
+  explicit RemoteDevice(std::shared_ptr<RemoteControl> control) : control_(std::move(control)) {
+    info_.kind = "remote";
+    info_.name = "a device for tests";
+    info_.memory_bytes = control_->capacity;
+  }
+  const device::DeviceInfo& info() const override { return info_; }
+  Result<device::Buffer> allocate(size_t bytes, const std::string& what) override {
+    if (control_->device_bytes + control_->taken_by_others + bytes > control_->capacity)
+      return resource_exhausted("the device has no {} bytes left for {}", bytes, what);
+    control_->device_bytes += bytes;
+    return device::Buffer(this, take(bytes), bytes);
+  }
+  Result<device::Buffer> allocate_host(size_t bytes, const std::string&) override {
+    control_->host_bytes += bytes;
+    return device::Buffer(this, take(bytes), bytes, device::Place::host);
+  }
+  void free(void* data, size_t bytes) override {
+    control_->device_bytes -= bytes;
+    std::free(data);
+  }
+  void free_host(void* data, size_t bytes) override {
+    control_->host_bytes -= bytes;
+    std::free(data);
+  }
+  std::unique_ptr<device::Stream> make_stream() override { return std::make_unique<RemoteStream>(control_); }
+  bool shares_host_memory() const override { return false; }
+
+ private:
+  static void* take(size_t bytes) {
+    constexpr size_t kAlignment = 64;
+    const size_t rounded = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+    return std::memset(std::aligned_alloc(kAlignment, rounded), 0, rounded);
+  }
+
+  std::shared_ptr<RemoteControl> control_;
+  device::DeviceInfo info_;
+};
+
+/// The CPU that does a remote device's work.
+inline ops::Backend& remote_worker() {
+  static ops::Backend worker = [] {
+    auto made = cpu::make_cpu_backend({.threads = 1});
+    SLUICE_CHECK(made.ok(), "{}", made.status().message());
+    return *std::move(made);
+  }();
+  return worker;
+}
+
+/// The CPU's reference kernel of an op as a kernel that queues.
+template <typename Op>
+class RemoteKernel {
+ public:
+  static ops::Kernel<Op> make() {
+    for (const ops::Kernel<Op>& kernel : remote_worker().kernels.template all<Op>()) {
+      if (kernel.name.ends_with(".reference")) inner_ = &kernel;
+    }
+    SLUICE_CHECK(inner_ != nullptr, "{} has no reference", Op::kName);
+    ops::Kernel<Op> remote = *inner_;
+    remote.run = run;
+    return remote;
+  }
+
+ private:
+  static void run(const typename Op::Desc& desc, const typename Op::Args& args, const ops::Launch& launch) {
+    static_cast<RemoteStream&>(launch.stream).queue([desc, args, workspace = launch.workspace] {
+      typename Op::Args own = args;
+      std::vector<ops::SequenceRows> sequences;
+      if constexpr (requires { own.on_device; }) {
+        // As kernels of a GPU do: from the device's copy of the batch, past the rows that only fill it.
+        for (size_t i = 0; i < args.sequences.size(); ++i) {
+          const ops::SequenceRows& s = args.on_device.sequences[i];
+          if (args.on_device.sequence_of[s.first_row] == static_cast<int32_t>(i)) sequences.push_back(s);
+        }
+        own.sequences = sequences;
+      }
+      const auto stream = remote_worker().device->make_stream();
+      inner_->run(desc, own, {*stream, workspace});
+    });
+  }
+  static inline const ops::Kernel<Op>* inner_ = nullptr;
+};
+
+inline ops::Kernel<ops::Argmax> remote_argmax() {
+  return {.name = "remote.argmax",
+          .refuses = [](const ops::Argmax::Desc&) { return std::string(); },
+          .seconds = [](const ops::Argmax::Desc&, int64_t) { return 1.0; },
+          .run =
+              [](const ops::Argmax::Desc&, const ops::Argmax::Args& a, const ops::Launch& launch) {
+                static_cast<RemoteStream&>(launch.stream).queue([a] {
+                  for (int64_t r = 0; r < a.x.rows; ++r) {
+                    const float* row = a.x.f32(r);
+                    const int64_t best = std::max_element(row, row + a.limit) - row;
+                    const bool finite =
+                        std::all_of(row, row + a.limit, [](float v) { return std::isfinite(v); });
+                    a.out[r] = finite ? static_cast<int32_t>(best) : -1;
+                  }
+                });
+              }};
+}
+
+inline ops::Backend make_remote_backend(std::shared_ptr<RemoteControl> control) {
+  ops::Backend backend;
+  backend.device = std::make_unique<RemoteDevice>(std::move(control));
+  const auto add = [&]<typename... Op>(std::type_identity<Op>...) {
+    (backend.kernels.add(RemoteKernel<Op>::make()), ...);
+  };
+  add(std::type_identity<ops::Embed>(), std::type_identity<ops::RopeTable>(),
+      std::type_identity<ops::Linear>(), std::type_identity<ops::AddNorm>(),
+      std::type_identity<ops::RopeKv>(), std::type_identity<ops::Attention>(),
+      std::type_identity<ops::Activation>(), std::type_identity<ops::Route>(),
+      std::type_identity<ops::MoeMlp>(), std::type_identity<ops::GatherRows>(),
+      std::type_identity<ops::ScaleSoftcap>());
+  backend.kernels.add(remote_argmax());
+  return backend;
+}
+
+}  // namespace sluice::engine::testing
