@@ -10,6 +10,22 @@
 
 namespace sluice {
 
+/// What the output's text must match from its first character to its last. Tokens that do not fit are never
+/// chosen, an end-of-sequence token only where the text may end; where nothing else fits the request ends by
+/// itself.
+struct StructuredOutput {
+  enum class Kind {
+    json_object,  // any JSON object
+    json_schema,  // `text` is a JSON Schema (draft 2020-12; an unsupported keyword is refused by name)
+    regex,        // `text` is a regular expression without look-around and back-references
+    choice,       // one of `choices`
+    grammar,      // `text` is a grammar in llama.cpp's notation (GBNF)
+  };
+  Kind kind = Kind::json_object;
+  std::string text;
+  std::vector<std::string> choices;
+};
+
 struct SamplingParams {
   float temperature = 1.0f;  // [0, 100]; 0: always the most likely token, the lowest id on ties
   int32_t top_k = 0;         // keep the k most likely; 0 and -1: all
@@ -27,6 +43,7 @@ struct SamplingParams {
   bool ignore_eos = false;
   int32_t logprobs = -1;  // [0, 20]: report each token's log-probability and this many alternatives; -1:
                           // none. Of the model's own distribution, before temperature and penalties.
+  std::optional<StructuredOutput> structured_output;  // needs a tokenizer
 };
 
 /// invalid_argument naming the first field that is out of range.

@@ -48,6 +48,8 @@ Result<RequestId> Core::add(CoreRequest request) {
     if (id < 0 || id >= vocab)
       return invalid_argument("stop_token_ids: {} is not in the vocabulary of {}", id, vocab);
   }
+  if (request.sampling.structured_output && !request.constraint)
+    return invalid_argument("structured_output: it has not been compiled for the model's tokenizer");
   const int64_t limit = model_->recipe().max_seq_len;
   const int64_t length = static_cast<int64_t>(request.prompt.size());
   if (length > limit || (length == limit && request.sampling.max_tokens > 0)) {
@@ -67,7 +69,8 @@ Result<RequestId> Core::add(CoreRequest request) {
   std::vector<int32_t> ends = running.request.sampling.stop_token_ids;
   if (!running.request.sampling.ignore_eos) ends.insert(ends.end(), eos().begin(), eos().end());
   running.sampler = std::make_unique<sampling::Sampler>(running.request.sampling, running.tokens,
-                                                        std::span<const int32_t>(), std::move(ends));
+                                                        std::span<const int32_t>(), std::move(ends),
+                                                        running.request.constraint);
   const RequestId id = running.id;
   SLUICE_TRY(schedule(running));
   return id;
@@ -136,6 +139,11 @@ bool Core::step(std::vector<CoreEvent>& events) {
       running.tokens.push_back(update.token);
       event.logprobs = std::move(running.context.logprobs);
       running.context.logprobs.reset();
+    }
+    // The output is whole: an end-of-sequence token would cost a step and say nothing.
+    if (update.token >= 0 && !update.finish && running.sampler->exhausted()) {
+      scheduler_.finish(update.id, sched::FinishReason::stop);
+      event.finish = update.finish = sched::FinishReason::stop;
     }
     if (update.finish) {
       sequence_of_.erase(running.id);

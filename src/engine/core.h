@@ -19,6 +19,8 @@ struct CoreRequest {
   SamplingParams sampling;
   int priority = 0;
   std::string salt;  // requests share prefixes only with equal salts
+  /// What the output must match, compiled; Service compiles sampling.structured_output where this is missing.
+  std::shared_ptr<const sampling::Constraint> constraint;
   /// Logits of every prompt position are wanted; given to on_logits, in order of positions.
   bool prompt_logits = false;
   std::function<void(int position, std::span<const float> logits)> on_logits;

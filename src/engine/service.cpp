@@ -21,6 +21,7 @@ void EventQueue::push(TextEvent event) {
 }
 
 Service::Service(std::unique_ptr<Core> core, Codec codec) : codec_(std::move(codec)), core_(std::move(core)) {
+  if (codec_.has_tokenizer()) constraints_.emplace(*codec_.tokenizer(), core_->eos());
   thread_ = std::thread([this] { run(); });
 }
 
@@ -56,6 +57,11 @@ Result<Service::Ticket> Service::submit(CoreRequest request) {
       return invalid_argument("stop: stop strings need a tokenizer, and the model has none");
     SLUICE_ASSIGN(text::StopStrings stops, text::StopStrings::create(request.sampling.stop));
     active.stop.emplace(std::move(stops));
+  }
+  if (request.sampling.structured_output && !request.constraint) {
+    if (!constraints_)
+      return invalid_argument("structured_output: it needs a tokenizer, and the model has none");
+    SLUICE_ASSIGN(request.constraint, constraints_->compile(*request.sampling.structured_output));
   }
   Ticket ticket{0, active.events};
   Status status;

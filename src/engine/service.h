@@ -12,6 +12,7 @@
 
 #include "engine/codec.h"
 #include "engine/core.h"
+#include "sampling/constraint_compiler.h"
 #include "text/detokenizer.h"
 #include "text/stop_strings.h"
 
@@ -52,12 +53,17 @@ class Service {
     uint64_t id = 0;
     std::shared_ptr<EventQueue> events;
   };
-  /// Queues a request. Stop strings need a tokenizer. Waits only for the step that is running.
+  /// Queues a request. Stop strings and structured output need a tokenizer; the latter is compiled here, on
+  /// the caller's thread, unless the request has its constraint already. Then waits only for the step that is
+  /// running.
   Result<Ticket> submit(CoreRequest request);
   /// Ends a request; its last event says cancelled. False if it has ended.
   bool cancel(uint64_t id);
 
   const Codec& codec() const { return codec_; }
+  /// Compiles constraints for the model's tokenizer, ahead of submit() and on whatever thread that shall
+  /// cost; null without a tokenizer.
+  sampling::ConstraintCompiler* constraints() { return constraints_ ? &*constraints_ : nullptr; }
   LoadedModel& model() { return core_->model(); }
 
  private:
@@ -73,6 +79,7 @@ class Service {
   bool call(const std::function<void()>& work);
 
   Codec codec_;
+  std::optional<sampling::ConstraintCompiler> constraints_;
   // Of the engine's thread alone:
   std::unique_ptr<Core> core_;
   std::unordered_map<RequestId, Active> active_;

@@ -29,6 +29,10 @@ Status validate(const SamplingParams& p) {
   for (const std::string& s : p.stop) {
     if (s.empty()) return invalid_argument("stop: an empty string would end every text at once");
   }
+  if (p.structured_output && p.structured_output->kind == StructuredOutput::Kind::choice &&
+      p.structured_output->choices.empty()) {
+    return invalid_argument("structured_output: the list of choices is empty");
+  }
   return {};
 }
 
@@ -111,8 +115,10 @@ TokenLogprobs logprobs_of(std::span<const float> logits, int32_t token, int32_t 
 }
 
 Sampler::Sampler(SamplingParams params, std::span<const int32_t> prompt, std::span<const int32_t> outputs,
-                 std::vector<int32_t> end_ids)
+                 std::vector<int32_t> end_ids, std::shared_ptr<const Constraint> constraint)
     : params_(std::move(params)), end_ids_(std::move(end_ids)), drawn_(outputs.size()) {
+  if (constraint)
+    constrained_ = std::make_unique<ConstrainedChoice>(std::move(constraint), end_ids_, outputs);
   penalties_ =
       params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0;
   if (penalties_) {
@@ -194,10 +200,11 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
     logits = logits.first(static_cast<size_t>(vocab_limit));
   Scan best = scan(logits);
   SLUICE_TRY(usable(best));
-  const bool reshaped = penalties_ || too_short_to_end();
+  const bool reshaped = penalties_ || too_short_to_end() || constrained_;
   std::optional<std::vector<float>> kept;  // log-probabilities are of the model's own distribution
   if (params_.logprobs >= 0 && reshaped) kept.emplace(logits.begin(), logits.end());
   if (penalties_) penalise(logits);
+  if (constrained_) SLUICE_TRY(constrained_->restrict(logits));
   if (too_short_to_end()) {
     for (int32_t id : end_ids_) {
       if (static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] = -INFINITY;
@@ -205,11 +212,14 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   }
   if (reshaped) {
     best = scan(logits);
+    if (constrained_ && best.argmax < 0 && !best.nan)
+      return internal_error("the grammar allows no token of the vocabulary here; nothing can be chosen");
     SLUICE_TRY(usable(best));
   }
   Sample out;
   out.token = params_.temperature == 0 ? best.argmax : draw(logits, best.max);
   ++drawn_;
+  if (constrained_) SLUICE_TRY(constrained_->chosen(out.token));
   if (params_.logprobs >= 0)
     out.logprobs = logprobs_of(kept ? std::span<const float>(*kept) : logits, out.token, params_.logprobs);
   if (penalties_) ++seen_[out.token].outputs;

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "sampling/constrained_choice.h"
 #include "sluice/sampling.h"
 
 namespace sluice::sampling {
@@ -30,9 +32,10 @@ class Sampler {
  public:
   /// `prompt` matters to the repetition penalty, `outputs` to all penalties and to the place in the random
   /// sequence: a sequence that was interrupted goes on as if it had not been. `end_ids` would end it, and are
-  /// not chosen before params.min_tokens outputs.
+  /// not chosen before params.min_tokens outputs. With a constraint nothing else than what it allows is
+  /// chosen.
   Sampler(SamplingParams params, std::span<const int32_t> prompt, std::span<const int32_t> outputs,
-          std::vector<int32_t> end_ids = {});
+          std::vector<int32_t> end_ids = {}, std::shared_ptr<const Constraint> constraint = nullptr);
 
   /// Chooses the next token; `logits` may be changed. Ids at or beyond `vocab_limit` are never chosen. A NaN,
   /// an infinity, or nothing left to choose from, is an error of this sequence.
@@ -41,9 +44,13 @@ class Sampler {
   /// Whether the next choice is the largest logit and nothing else of the row is asked for: then whoever
   /// found it may say so instead, -1 standing for a row that `choose` would refuse.
   bool takes_argmax() const {
-    return params_.temperature == 0 && !penalties_ && params_.logprobs < 0 && !too_short_to_end();
+    return params_.temperature == 0 && !penalties_ && params_.logprobs < 0 && !too_short_to_end() &&
+           !constrained_;
   }
   Result<Sample> take_argmax(int32_t token);
+
+  /// The constraint allows nothing more: the output is whole, without an end-of-sequence token.
+  bool exhausted() const { return constrained_ && constrained_->exhausted(); }
 
  private:
   bool too_short_to_end() const {
@@ -63,6 +70,7 @@ class Sampler {
   uint64_t seed_ = 0;
   uint64_t drawn_ = 0;
   std::vector<std::pair<float, int32_t>> candidates_;
+  std::unique_ptr<ConstrainedChoice> constrained_;
 };
 
 /// Log of the sum of exponentials of a row, in double.

@@ -231,6 +231,7 @@ class AutomatonBuilder {
       if (state.num_calls > 0) out->rules_[static_cast<size_t>(rule)].leaf = false;
       out->states_.push_back(state);
     }
+    for (const Automaton::Call& c : out->calls_) out->rules_[static_cast<size_t>(c.rule)].called = true;
     out->start_ = number[start_];
     return std::shared_ptr<const Automaton>(std::move(out));
   }

@@ -47,7 +47,8 @@ class Automaton {
     StateId first = 0;  // its states are [first, last)
     StateId last = 0;
     int32_t tag = -1;
-    bool leaf = true;  // calls nothing
+    bool leaf = true;     // calls nothing
+    bool called = false;  // by any rule
   };
 
   StateId start() const { return start_; }

@@ -1,0 +1,166 @@
+#include "sampling/state_profile.h"
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+
+#include "sampling/token_mask.h"
+
+namespace sluice::sampling {
+namespace {
+
+using text::grammar::Automaton;
+using text::grammar::RuleId;
+using text::grammar::Stacks;
+using text::grammar::StateId;
+using text::grammar::Thread;
+
+constexpr size_t kMaxWork = 20'000'000;  // threads visited for one profile
+constexpr size_t kMaxStatesOfKey = 20'000;
+
+/// Tokens found to fit, and nodes of the trie where the rule may be finished.
+struct Findings {
+  TokenMask fits;
+  std::vector<const TokenTrie::Node*> exits;
+};
+
+// Walks a rule that calls nothing: one state, no stack.
+void walk_leaf(const Automaton& automaton, StateId start, const TokenTrie& trie, Findings& found) {
+  std::unordered_map<StateId, std::array<StateId, 256>> rows;
+  const auto row_of = [&](StateId state) -> const std::array<StateId, 256>& {
+    const auto [it, added] = rows.try_emplace(state);
+    if (added) {
+      it->second.fill(Automaton::kNone);
+      for (const Automaton::Edge& e : automaton.edges(automaton.state(state)))
+        std::fill(it->second.begin() + e.lo, it->second.begin() + e.hi + 1, e.target);
+    }
+    return it->second;
+  };
+  struct Level {
+    StateId state;
+    const std::array<StateId, 256>* row;
+  };
+  std::vector<Level> levels(TokenTrie::kMaxBytes + 1);
+  levels[0] = {start, &row_of(start)};
+  const std::vector<TokenTrie::Node>& nodes = trie.nodes();
+  for (size_t i = 0; i < nodes.size();) {
+    const TokenTrie::Node& node = nodes[i];
+    const Level& from = levels[node.depth];
+    const StateId next = (*from.row)[node.byte];
+    if (next == Automaton::kNone) {
+      i = node.skip;
+      continue;
+    }
+    for (int32_t id : trie.tokens_at(node)) found.fits.set(id);
+    if (automaton.state(next).accept) found.exits.push_back(&node);
+    // References into the map stay where they are when it grows.
+    levels[size_t{node.depth} + 1] = next == from.state ? from : Level{next, &row_of(next)};
+    ++i;
+  }
+}
+
+bool walk_any(const Automaton& automaton, StateId start, const TokenTrie& trie, Findings& found) {
+  Stacks stacks(automaton);
+  std::vector<Thread> threads{{start, Stacks::kBottom}};
+  size_t work = 0;
+  walk(trie, stacks, threads, [&](const TokenTrie::Node& node, std::span<const Thread> there) {
+    for (int32_t id : trie.tokens_at(node)) found.fits.set(id);
+    const bool exits =
+        std::any_of(there.begin(), there.end(), [](const Thread& t) { return t.state == Stacks::kEnded; });
+    if (exits) found.exits.push_back(&node);
+    work += there.size();
+    return work < kMaxWork && !stacks.overflowed();
+  });
+  return work < kMaxWork && !stacks.overflowed();
+}
+
+}  // namespace
+
+StateProfile make_profile(const Automaton& automaton, StateId id, const Vocabulary& vocabulary) {
+  const Automaton::State& state = automaton.state(id);
+  const Automaton::RuleInfo& rule = automaton.rule(state.rule);
+  StateProfile out;
+  Findings found{TokenMask(vocabulary.size()), {}};
+  const auto walk_through = [&](const TokenTrie& trie) {
+    if (!rule.leaf) return walk_any(automaton, id, trie, found);
+    walk_leaf(automaton, id, trie, found);
+    return true;
+  };
+  if (!walk_through(vocabulary.trie())) {
+    out.too_ambiguous = true;
+    return out;
+  }
+  std::vector<std::pair<std::string, int32_t>> remains;
+  for (const TokenTrie::Node* node : found.exits) {
+    if (!rule.called) break;  // nobody goes on
+    for (int32_t token : vocabulary.trie().tokens_below(*node).subspan(node->own_tokens)) {
+      if (!found.fits.test(token))
+        remains.emplace_back(vocabulary.bytes_of(token).substr(size_t{node->depth} + 1), token);
+    }
+  }
+  out.remains = TokenTrie(std::move(remains));
+  if (state.free && !walk_through(vocabulary.special_trie())) out.too_ambiguous = true;
+  if (found.fits.count() * 128 < vocabulary.size()) {
+    for (int32_t token = 0; token < vocabulary.size(); ++token) {
+      if (found.fits.test(token)) out.few.push_back(token);
+    }
+  } else {
+    out.words.assign(found.fits.words().begin(), found.fits.words().end());
+  }
+  return out;
+}
+
+RuleProfiles::~RuleProfiles() {
+  for (auto& p : profiles_) delete p.load();
+}
+
+const StateProfile& RuleProfiles::get(const Automaton& automaton, StateId state,
+                                      const Vocabulary& vocabulary) {
+  std::atomic<const StateProfile*>& slot =
+      profiles_[state - automaton.rule(automaton.state(state).rule).first];
+  if (const StateProfile* known = slot.load(std::memory_order_acquire)) return *known;
+  // Two threads may compute the same profile; the first one's stays.
+  auto made = std::make_unique<StateProfile>(make_profile(automaton, state, vocabulary));
+  const StateProfile* expected = nullptr;
+  if (!slot.compare_exchange_strong(expected, made.get(), std::memory_order_acq_rel)) return *expected;
+  bytes_ += made->memory_bytes();
+  return *made.release();
+}
+
+std::shared_ptr<RuleProfiles> ProfileCache::of_rule(const Automaton& automaton, RuleId id) {
+  const Automaton::RuleInfo& rule = automaton.rule(id);
+  const size_t size = rule.last - rule.first;
+  if (!rule.leaf || size > kMaxStatesOfKey) return std::make_shared<RuleProfiles>(size);
+  // The automaton itself is the key: states count from the rule's first one.
+  std::string key(1, rule.called ? 'c' : '-');
+  const auto put = [&](uint32_t n) { key.append(reinterpret_cast<const char*>(&n), sizeof(n)); };
+  for (StateId s = rule.first; s < rule.last; ++s) {
+    const Automaton::State& state = automaton.state(s);
+    put(uint32_t{state.num_edges} << 2 | uint32_t{state.accept} << 1 | uint32_t{state.free});
+    for (const Automaton::Edge& e : automaton.edges(state)) {
+      put(uint32_t{e.lo} << 8 | e.hi);
+      put(e.target - rule.first);
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  const auto known = index_.find(key);
+  if (known != index_.end()) {
+    entries_.splice(entries_.begin(), entries_, known->second);
+    return known->second->profiles;
+  }
+  entries_.push_front({std::move(key), std::make_shared<RuleProfiles>(size)});
+  index_[entries_.front().key] = entries_.begin();
+  size_t bytes = 0;
+  for (auto it = entries_.begin(); it != entries_.end();) {
+    bytes += it->key.size() + it->profiles->memory_bytes();
+    if (bytes <= max_bytes_ || it == entries_.begin()) {
+      ++it;
+    } else {
+      index_.erase(it->key);
+      it = entries_.erase(it);
+    }
+  }
+  return entries_.front().profiles;
+}
+
+}  // namespace sluice::sampling
