@@ -112,7 +112,7 @@ Result<ops::Backend> make_cpu_backend(const CpuOptions& options) {
     const auto wanted = enum_from_name<Isa>(options.isa);
     if (!wanted)
       return invalid_argument("isa = \"{}\": it is one of {}", options.isa, fmt::join(enum_names(isa), ", "));
-    if (*wanted > isa)
+    if (!includes(isa, *wanted))
       return unsupported("isa = {}: this machine ({}) has no more than {}", options.isa, features.name,
                          enum_name(isa));
     isa = *wanted;
@@ -121,6 +121,7 @@ Result<ops::Backend> make_cpu_backend(const CpuOptions& options) {
   ops::Backend backend;
   backend.device = std::make_unique<CpuDevice>(features, isa, threads);
   register_cpu_kernels(backend.kernels, isa);
+  if (isa >= Isa::avx512bf16) backend.rounded_products = {DType::bf16};
   return backend;
 }
 

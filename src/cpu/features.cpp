@@ -50,7 +50,14 @@ Isa detect_isa() {
   const bool vnni = avx512 && bit(seven.c, 11);
   const bool tiles = vnni && (state & 0x60000) == 0x60000 && bit(seven.d, 22) && bit(seven.d, 24) &&
                      bit(seven.d, 25) && may_use_tiles();
-  return tiles ? Isa::amx : vnni ? Isa::avx512vnni : avx512 ? Isa::avx512 : avx2 ? Isa::avx2 : Isa::scalar;
+  const CpuId maker = cpuid(0);  // "AuthenticAMD" in b, d, c
+  const bool bf16 = vnni && bit(cpuid(7, 1).a, 5) && maker.b == 0x68747541 && maker.d == 0x69746e65;
+  return tiles    ? Isa::amx
+         : bf16   ? Isa::avx512bf16
+         : vnni   ? Isa::avx512vnni
+         : avx512 ? Isa::avx512
+         : avx2   ? Isa::avx2
+                  : Isa::scalar;
 }
 
 std::string brand() {

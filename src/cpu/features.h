@@ -7,16 +7,23 @@
 
 namespace sluice::cpu {
 
-/// Instruction sets that kernels are compiled for; each includes those before it.
+/// Instruction sets that kernels are compiled for; see includes().
 enum class Isa {
   scalar,      // the x86-64 baseline
   avx2,        // AVX2, FMA, F16C
   avx512,      // AVX-512 F, BW, DQ, VL
   avx512vnni,  // + VNNI
+  avx512bf16,  // + VDPBF16PS, where it does twice the products of a fused multiply-add (AMD)
   amx,         // + AMX tiles, bf16 and int8
 };
 constexpr auto enum_names(Isa) {
-  return std::array<std::string_view, 5>{"scalar", "avx2", "avx512", "avx512vnni", "amx"};
+  return std::array<std::string_view, 6>{"scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"};
+}
+
+/// Each includes those before it, but AMX not VDPBF16PS: Intel's processors have both and run the latter at
+/// half the rate of multiply-adds in fp32.
+constexpr bool includes(Isa set, Isa part) {
+  return part <= set && !(set == Isa::amx && part == Isa::avx512bf16);
 }
 
 struct CpuFeatures {

@@ -32,7 +32,7 @@ struct Cost {
 /// unpacks to exactly what the source row dequantises to. Names carry a version: an engine on disk outlives a
 /// release.
 struct WeightLayout {
-  std::string_view name;  // "plain", "cpu-rows16.1"
+  std::string_view name;  // "plain", "cpu-rows16.2"
   int64_t row_tile = 1;   // pack() is called with ranges of rows that begin at multiples of this
 
   /// Bytes of a packed (n, k) matrix.

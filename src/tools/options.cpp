@@ -61,8 +61,10 @@ void RecipeOptions::declare(CLI::App& app) {
       ->type_name("TYPE");
   app.add_option("--precision_config", precision_config, "Types by role and by layer: a JSON file")
       ->type_name("FILE");
-  app.add_option("--activations", activations,
-                 "auto: products with quantised weights take int8 inputs; float: they take fp32 ones")
+  app.add_option(
+         "--activations", activations,
+         "auto: products with quantised weights take int8 inputs, with bf16 weights bf16 ones where that "
+         "is faster; float: all take fp32 ones")
       ->type_name("KIND")
       ->check(CLI::IsMember({"auto", "float"}));
   app.add_option(

@@ -5,14 +5,15 @@
 namespace sluice::tools {
 namespace {
 
-bool computes_int8(const program::Step& step) {
+/// Operations a second of the arithmetic that a step does most.
+double rate_of(const program::Step& step, const ops::Roof& roof) {
   return std::visit(
-      [](const auto& s) {
+      [&](const auto& s) {
         if constexpr (requires { s.desc.activations; }) {
-          return s.desc.activations == ops::Activations::int8;
-        } else {
-          return false;
+          if (s.desc.activations == ops::Activations::int8) return roof.int8_per_second;
+          if (s.desc.activations == ops::Activations::bf16) return roof.bf16_per_second;
         }
+        return roof.f32_per_second;
       },
       step.op);
 }
@@ -44,7 +45,7 @@ Result<cpu::MachineLimit> measure_limit(device::Device& device) {
     return cpu::MachineLimit{.threads = info.parallelism,
                              .read_bytes_per_second = limit.read_bytes_per_second,
                              .f32_per_second = limit.f32_per_second,
-                             .tile_bf16_per_second = limit.bf16_per_second};
+                             .bf16_per_second = limit.bf16_per_second};
   }
   const auto isa = enum_from_name<cpu::Isa>(info.features);
   if (!isa) return unsupported("the limits of a {} device cannot be measured yet", info.kind);
@@ -62,8 +63,7 @@ ops::Cost cost_of(const program::Step& step, const Pass& pass) {
 }
 
 RoofSeconds roof_seconds(const ops::Roof& roof, const program::Step& step, const ops::Cost& cost) {
-  return {cost.bytes / roof.bytes_per_second,
-          cost.flops / (computes_int8(step) ? roof.int8_per_second : roof.f32_per_second)};
+  return {cost.bytes / roof.bytes_per_second, cost.flops / rate_of(step, roof)};
 }
 
 double compute_seconds(const ops::Roof& roof, const program::Program& program, std::span<const Pass> passes) {

@@ -116,7 +116,7 @@ std::string machine_line(const device::DeviceInfo& info, const cpu::MachineLimit
                                  limit.threads, limit.read_bytes_per_second / 1e9);
   for (const auto& [rate, what] : {std::pair{limit.f32_per_second, "GFLOP/s in fp32"},
                                    {limit.int8_per_second, "GOP/s in int8"},
-                                   {limit.tile_bf16_per_second, "GFLOP/s in bf16 on tiles"},
+                                   {limit.bf16_per_second, "GFLOP/s in bf16"},
                                    {limit.tile_int8_per_second, "GOP/s in int8 on tiles"}}) {
     if (rate > 0) line += fmt::format(", {:.0f} {}", rate / 1e9, what);
   }

@@ -15,6 +15,8 @@ const LimitLoops& loops_of(Isa isa) {
   switch (isa) {
     case Isa::amx:
       return amx_limit_loops();
+    case Isa::avx512bf16:
+      return avx512bf16_limit_loops();
     case Isa::avx512vnni:
       return avx512vnni_limit_loops();
     case Isa::avx512:
@@ -64,12 +66,12 @@ MachineLimit measure(const LimitLoops& loops, int threads, const device::Buffer&
   });
   limit.int8_per_second = best_rate(
       threads, [&](int t) { return kRounds * loops.int8(kRounds, &sinks[static_cast<size_t>(t) * 64]); });
-  constexpr int64_t kTileRounds = kRounds / 16;
-  const auto tile_rate = [&](double (*loop)(int64_t)) {
-    return loop == nullptr ? 0.0 : best_rate(threads, [&](int) { return kTileRounds * loop(kTileRounds); });
+  constexpr int64_t kShortRounds = kRounds / 16;
+  const auto short_rate = [&](double (*loop)(int64_t)) {
+    return loop == nullptr ? 0.0 : best_rate(threads, [&](int) { return kShortRounds * loop(kShortRounds); });
   };
-  limit.tile_bf16_per_second = tile_rate(loops.tile_bf16);
-  limit.tile_int8_per_second = tile_rate(loops.tile_int8);
+  limit.bf16_per_second = short_rate(loops.bf16);
+  limit.tile_int8_per_second = short_rate(loops.tile_int8);
   return limit;
 }
 

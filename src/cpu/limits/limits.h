@@ -18,14 +18,14 @@ struct MachineLimit {
       0;                       // from memory: each thread its own part of a buffer larger than the caches
   double f32_per_second = 0;   // fused multiply-adds, two operations each
   double int8_per_second = 0;  // dot products of bytes, two operations a product
-  // Products on tile registers (AMX), likewise; 0 where there are none.
-  double tile_bf16_per_second = 0;
+  // Dot products of bf16, and of bytes on tile registers (AMX), likewise; 0 where there are none.
+  double bf16_per_second = 0;
   double tile_int8_per_second = 0;
   template <typename Self, typename V>
   static void fields(Self& s, V&& v) {
     v("threads", s.threads), v("read_bytes_per_second", s.read_bytes_per_second);
     v("f32_per_second", s.f32_per_second), v("int8_per_second", s.int8_per_second);
-    v("tile_bf16_per_second", s.tile_bf16_per_second), v("tile_int8_per_second", s.tile_int8_per_second);
+    v("bf16_per_second", s.bf16_per_second), v("tile_int8_per_second", s.tile_int8_per_second);
   }
 };
 
@@ -38,7 +38,7 @@ inline ops::Roof roof_of(const MachineLimit& limit) {
   return {.bytes_per_second = limit.read_bytes_per_second,
           .f32_per_second = limit.f32_per_second,
           .int8_per_second = std::max(limit.int8_per_second, limit.tile_int8_per_second),
-          .bf16_per_second = std::max(limit.f32_per_second, limit.tile_bf16_per_second)};
+          .bf16_per_second = std::max(limit.f32_per_second, limit.bf16_per_second)};
 }
 
 /// Loops that do one thing as fast as an instruction set can.
@@ -48,14 +48,15 @@ struct LimitLoops {
   /// `rounds` rounds of independent operations; returns how many operations one round is.
   double (*f32)(int64_t rounds, float* sink) = nullptr;
   double (*int8)(int64_t rounds, int32_t* sink) = nullptr;
-  /// The same on tile registers; nullptr: there are none.
-  double (*tile_bf16)(int64_t rounds) = nullptr;
+  /// The same of bf16, and on tile registers; nullptr: there are none.
+  double (*bf16)(int64_t rounds) = nullptr;
   double (*tile_int8)(int64_t rounds) = nullptr;
 };
 const LimitLoops& scalar_limit_loops();
 const LimitLoops& avx2_limit_loops();
 const LimitLoops& avx512_limit_loops();
 const LimitLoops& avx512vnni_limit_loops();
+const LimitLoops& avx512bf16_limit_loops();
 const LimitLoops& amx_limit_loops();
 
 }  // namespace sluice::cpu

@@ -79,6 +79,7 @@ const TileFunctions& scalar_tile_functions();
 const TileFunctions& avx2_tile_functions();
 const TileFunctions& avx512_tile_functions();
 const TileFunctions& avx512vnni_tile_functions();
+const TileFunctions& avx512bf16_tile_functions();
 const TileFunctions& amx_tile_functions();
 
 }  // namespace sluice::cpu

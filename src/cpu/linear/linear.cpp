@@ -72,6 +72,7 @@ SLUICE_ROWS16(scalar, scalar, 1e9, 1e9, 1e9)
 SLUICE_ROWS16(avx2, avx2, 40e9, 80e9, 40e9)
 SLUICE_ROWS16(avx512, avx512, 60e9, 120e9, 60e9)
 SLUICE_ROWS16(avx512vnni, avx512, 60e9, 250e9, 60e9)
+SLUICE_ROWS16(avx512bf16, avx512, 60e9, 250e9, 120e9)
 SLUICE_ROWS16(amx, avx512, 300e9, 700e9, 1200e9)
 #undef SLUICE_ROWS16
 
@@ -186,8 +187,7 @@ int64_t thread_scratch_bytes(const TileFunctions& functions, const Linear::Desc&
 }
 
 std::string rows16_refuses(const Linear::Desc& d) {
-  if (!is_rows16_dtype(d.weight)) return fmt::format("the layout does not hold {}", name(d.weight));
-  if (d.k % info(d.weight).block_elems != 0) return "k is not a multiple of the weight type's block";
+  if (std::string why = rows16_layout_refuses(d.weight, d.k); !why.empty()) return why;
   if (d.activations == ops::Activations::int8 && !is_block_type(d.weight))
     return "int8 activations are for quantised weights";
   if (d.activations != ops::Activations::f32 && d.activations != ops::Activations::int8 &&
@@ -207,22 +207,20 @@ void register_rows16_kernels(ops::Kernels& kernels, Isa isa) {
     add_kernels<Isa::amx, Weights::coded>(kernels);
     add_kernels<Isa::amx, Weights::plain>(kernels, "cpu.linear.rows16.amx.plain");
   }
+  if (includes(isa, Isa::avx512bf16)) add_kernels<Isa::avx512bf16>(kernels);
   if (isa >= Isa::avx512vnni) add_kernels<Isa::avx512vnni>(kernels);
   if (isa >= Isa::avx512) add_kernels<Isa::avx512>(kernels);
   if (isa >= Isa::avx2) add_kernels<Isa::avx2>(kernels);
   add_kernels<Isa::scalar>(kernels);
-  kernels.add(ops::Kernel<Embed>{.name = "cpu.embed.rows16",
-                                 .refuses = [](const Embed::Desc& d) -> std::string {
-                                   return is_rows16_dtype(d.weight)
-                                              ? ""
-                                              : fmt::format("the layout does not hold {}", name(d.weight));
-                                 },
-                                 .seconds =
-                                     [](const Embed::Desc& d, int64_t rows) {
-                                       return roofline_seconds(Embed::cost(d, rows), {10e9, 0.25e9});
-                                     },
-                                 .run = run_embed,
-                                 .layout = &rows16_layout()});
+  kernels.add(ops::Kernel<Embed>{
+      .name = "cpu.embed.rows16",
+      .refuses = [](const Embed::Desc& d) { return rows16_layout_refuses(d.weight, d.hidden); },
+      .seconds =
+          [](const Embed::Desc& d, int64_t rows) {
+            return roofline_seconds(Embed::cost(d, rows), {10e9, 0.25e9});
+          },
+      .run = run_embed,
+      .layout = &rows16_layout()});
 }
 
 }  // namespace sluice::cpu

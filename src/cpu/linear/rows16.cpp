@@ -91,6 +91,7 @@ void pack_plain_row(uint32_t bytes, int64_t k, const std::byte* src, int64_t lan
 void pack_row(DType dtype, int64_t k, const std::byte* src, int64_t lane, std::byte* tile) {
   const DTypeInfo& type = info(dtype);
   const CodedFormat* format = coded_format(dtype);
+  if (dtype == DType::bf16) return pack_plain_row(4, k / 2, src, lane, tile);  // pairs
   if (format == nullptr) return pack_plain_row(type.block_bytes, k, src, lane, tile);
   for (int64_t i = 0; i < k; i += type.block_elems, src += type.block_bytes, tile += format->tile_bytes())
     pack_block(*format, src, lane, tile);
@@ -115,12 +116,16 @@ void unpack_row(DType dtype, int64_t, int64_t k, const std::byte* packed, int64_
 
 }  // namespace
 
-bool is_rows16_dtype(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || coded_format(dtype) != nullptr;
+std::string rows16_layout_refuses(DType dtype, int64_t k) {
+  if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16 && coded_format(dtype) == nullptr)
+    return fmt::format("the layout does not hold {}", name(dtype));
+  if (k % info(dtype).block_elems != 0) return "k is not a multiple of the weight type's block";
+  if (dtype == DType::bf16 && k % 2 != 0) return "the layout holds pairs of bf16, k is odd";
+  return {};
 }
 
 const ops::WeightLayout& rows16_layout() {
-  static const ops::WeightLayout layout{.name = "cpu-rows16.1",
+  static const ops::WeightLayout layout{.name = "cpu-rows16.2",
                                         .row_tile = kTileRows,
                                         .packed_bytes = packed_bytes,
                                         .pack = pack,

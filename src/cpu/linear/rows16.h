@@ -1,9 +1,10 @@
-// The weight layout "cpu-rows16.1": 16 rows of the matrix (output features) interleaved, so that a vector
+// The weight layout "cpu-rows16.2": 16 rows of the matrix (output features) interleaved, so that a vector
 // register holds one column, or four consecutive columns as bytes, of 8 or 16 rows. Each lane sums its own
 // output in the order of k: no horizontal sums, and the same sums whatever the number of rows of x.
 //
 // A tile is 16 rows by k; the last one is padded with zero rows. It takes exactly the bytes of its rows in
-// the source format. Plain types: (k, 16) elements. Block types: block after block, each
+// the source format. Plain types: (k, 16) elements, bf16 (k / 2, 16, 2), what dot
+// products of pairs take. Block types: block after block, each
 //
 //   d        16 f16                 scales of the 16 rows
 //   m        16 f16                 offsets, where the format has them
@@ -22,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "ops/kernel.h"
 
@@ -96,8 +98,8 @@ SLUICE_CODED_FORMATS(X)
 inline constexpr int8_t kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                        1,    13,   25,  38,  53,  69,  89,  113};
 
-/// Whether the layout can hold this type.
-bool is_rows16_dtype(DType dtype);
+/// Empty when the layout can hold rows of k elements of this type.
+std::string rows16_layout_refuses(DType dtype, int64_t k);
 
 const ops::WeightLayout& rows16_layout();
 

@@ -16,7 +16,7 @@ constexpr ProductFunctions coded_product(bool int8) {
   return {.prepare = prepare_floats<keep>,
           .multiply = multiply_tiles_f32<F>,
           .row_bytes = float_row_bytes,
-          .panel = kMaxPanel,
+          .panel = kFloatPanel,
           .lone_row_as_is = true};
 }
 
@@ -27,7 +27,7 @@ constexpr ProductFunctions plain_product(ops::Activations activations) {
   return {.prepare = rounded ? prepare_floats<round_to_bf16> : prepare_floats<keep>,
           .multiply = multiply_tiles_plain<D>,
           .row_bytes = float_row_bytes,
-          .panel = kMaxPanel,
+          .panel = kFloatPanel,
           .lone_row_as_is = !rounded};
 }
 
@@ -60,12 +60,15 @@ static void unpack_coded(const std::byte* tile, int64_t row, int64_t k, float* o
 
 template <DType D>
 static void unpack_plain(const std::byte* tile, int64_t row, int64_t k, float* out) {
-  constexpr int64_t kBytes = D == DType::f32 ? 4 : 2;
   const int64_t part = row / kLanes, lane = row % kLanes;
-  float column[kLanes];
-  for (int64_t i = 0; i < k; ++i) {
-    store(column, load_plain<D>(tile + (i * kTileRows + part * kLanes) * kBytes));
-    out[i] = column[lane];
+  float lanes[kLanes];
+  F32 column[2];
+  for (int64_t i = 0; i < k; i += 2) {
+    load_columns<D>(tile, part, i, k, column);
+    for (int64_t j = 0; j < 2 && i + j < k; ++j) {
+      store(lanes, column[j]);
+      out[i + j] = lanes[lane];
+    }
   }
 }
 

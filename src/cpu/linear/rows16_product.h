@@ -9,20 +9,24 @@
 
 namespace sluice::cpu::SLUICE_ISA {
 
-/// Rows of the next panel when `left` rows are to come.
+// Rows of x that a product with floats keeps in registers.
+constexpr int kFloatPanel = kMaxPanel == 12 ? 16 : kMaxPanel;
+
+/// Rows of the next panel, `Most` or a power of two, when `left` rows are to come.
+template <int Most>
 SLUICE_SIMD int64_t panel_rows(int64_t left) {
-  return left >= kMaxPanel ? kMaxPanel : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+  return left >= Most ? Most : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
 /// f(Index<R>, first row) for each panel of rows [begin, end).
-template <typename F>
+template <int Most, typename F>
 SLUICE_SIMD void for_each_panel(int64_t begin, int64_t end, const F& f) {
   for (int64_t row = begin; row < end;) {
-    const int64_t rows = panel_rows(end - row);
-    if (rows == kMaxPanel) {
-      f(Index<kMaxPanel>{}, row);
+    const int64_t rows = panel_rows<Most>(end - row);
+    if (rows == Most) {
+      f(Index<Most>{}, row);
     } else if (rows == 8) {
-      if constexpr (kMaxPanel > 8) f(Index<8>{}, row);
+      if constexpr (Most > 8) f(Index<8>{}, row);
     } else if (rows == 4) {
       f(Index<4>{}, row);
     } else if (rows == 2) {
@@ -41,7 +45,7 @@ SLUICE_SIMD const float* source_row(const PrepareCall& c, int64_t row) {
 /// A panel of R rows as floats, (k, R); `Round` makes one of an element.
 template <float (*Round)(float)>
 static void prepare_floats(const PrepareCall& c, int64_t begin, int64_t end) {
-  for_each_panel(begin, end, [&](auto panel, int64_t first) {
+  for_each_panel<kFloatPanel>(begin, end, [&](auto panel, int64_t first) {
     constexpr int R = decltype(panel)::value;
     float* out = reinterpret_cast<float*>(c.prepared) + first * c.k;
     for (int r = 0; r < R; ++r) {
@@ -63,7 +67,7 @@ SLUICE_SIMD float round_to_bf16(float x) {
 /// A panel of R rows as (k / 32, R) ActivationBlocks, then its outliers, chunk by chunk.
 template <CodedFormat F>
 static void prepare_int8(const PrepareCall& c, int64_t begin, int64_t end) {
-  for_each_panel(begin, end, [&](auto panel, int64_t first) {
+  for_each_panel<kMaxPanel>(begin, end, [&](auto panel, int64_t first) {
     constexpr int R = decltype(panel)::value;
     constexpr int64_t kStride = R * sizeof(ActivationBlock) / sizeof(float);
     const int64_t chunks = c.k / kChunk;
@@ -131,6 +135,16 @@ SLUICE_SIMD void add_outliers(const Outlier* next, const Outlier* end, const I32
   }
 }
 
+// With several rows of x a core takes so long over a line of weights that it stops fetching ahead by itself;
+// with one it does that better alone.
+constexpr int kPrefetchRows = 4;
+constexpr int64_t kPrefetchBytes = 4096;
+
+/// Asks for what lies kPrefetchBytes beyond [begin, begin + bytes).
+SLUICE_SIMD void prefetch_ahead(const std::byte* begin, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(begin + i + kPrefetchBytes);
+}
+
 /// sum[r] = the R outputs of the panel for the rows of `part` of a tile.
 template <CodedFormat F, int R>
 SLUICE_SIMD void multiply_int8(const std::byte* tile, int64_t part, int64_t k, const std::byte* prepared,
@@ -144,6 +158,10 @@ SLUICE_SIMD void multiply_int8(const std::byte* tile, int64_t part, int64_t k, c
     F32 scale[F.groups()], min[F.groups()];
     scales<F>(tile, part, scale, min);
     for (int c = 0; c < F.chunks(); ++c, x += R) {
+      if constexpr (R >= kPrefetchRows) {
+        constexpr int64_t kShare = F.tile_bytes() / F.chunks();
+        prefetch_ahead(tile + c * kShare, kShare);
+      }
       I32 quad[kQuads];
       codes<F>(tile + F.chunks_offset() + c * F.chunk_bytes(), part, quad);
       unroll<R>([&](auto row) {
@@ -199,30 +217,57 @@ static void accumulate(int64_t columns, const float* x, const float* w, float* s
 }
 
 template <DType D>
-SLUICE_SIMD F32 load_plain(const std::byte* p) {
-  if constexpr (D == DType::f16) return load_f16(p);
-  if constexpr (D == DType::bf16) return load_bf16(p);
-  if constexpr (D == DType::f32) return load(reinterpret_cast<const float*>(p));
+constexpr int64_t kPlainBytes = D == DType::f32 ? 4 : 2;
+
+/// Columns `column`, even, and the next of the rows of `part` of a tile of k columns; zeros beyond the last.
+template <DType D>
+SLUICE_SIMD void load_columns(const std::byte* tile, int64_t part, int64_t column, int64_t k, F32 (&out)[2]) {
+  const std::byte* p = tile + column * kTileRows * kPlainBytes<D>;
+  if constexpr (D == DType::bf16) {
+    const I32 pair = load_bytes(p + part * kLanes * 4);
+    out[0] = as_f32(shift<16>(pair));
+    out[1] = as_f32(bit_and(pair, set1(static_cast<int32_t>(0xffff0000))));
+    return;
+  }
+  p += part * kLanes * kPlainBytes<D>;
+  for (int i = 0; i < 2; ++i, p += kTileRows * kPlainBytes<D>) {
+    if (column + i >= k) {
+      out[i] = zero();
+    } else if constexpr (D == DType::f16) {
+      out[i] = load_f16(p);
+    } else {
+      out[i] = load(reinterpret_cast<const float*>(p));
+    }
+  }
 }
 
 template <DType D, int R>
 SLUICE_SIMD void multiply_plain(const std::byte* tile, int64_t part, int64_t k, const std::byte* prepared,
                                 F32 (&sum)[R]) {
-  constexpr int64_t kBytes = D == DType::f32 ? 4 : 2;
   const auto* x = reinterpret_cast<const float*>(prepared);
-  const std::byte* w = tile + part * kLanes * kBytes;
-  for (int64_t i = 0; i < k; ++i, w += kTileRows * kBytes, x += R) {
-    const F32 column = load_plain<D>(w);
-    for (int r = 0; r < R; ++r) sum[r] = fma(set1(x[r]), column, sum[r]);
+  for (int64_t i = 0; i < k; i += 2, x += 2 * R) {
+    if constexpr (R >= kPrefetchRows)
+      prefetch_ahead(tile + i * kTileRows * kPlainBytes<D>, 2 * kTileRows * kPlainBytes<D>);
+    F32 column[2];
+    load_columns<D>(tile, part, i, k, column);
+    unroll<R>([&](auto row) {
+      constexpr int r = decltype(row)::value;
+      sum[r] = fma(set1(x[r]), column[0], sum[r]);
+    });
+    if (i + 1 == k) break;
+    unroll<R>([&](auto row) {
+      constexpr int r = decltype(row)::value;
+      sum[r] = fma(set1(x[R + r]), column[1], sum[r]);
+    });
   }
 }
 
 /// The tiles [begin, end) of a product; One<R>(tile, part, k, panel, sum) computes a vector of outputs.
-template <typename One>
+template <int MostRows, typename One>
 SLUICE_SIMD void multiply_tiles(const ProductCall& c, int64_t tile_bytes, int64_t row_bytes, int64_t begin,
                                 int64_t end, const One& one) {
   for (int64_t tile = begin; tile < end; ++tile) {
-    for_each_panel(0, c.m, [&](auto panel, int64_t first) {
+    for_each_panel<MostRows>(0, c.m, [&](auto panel, int64_t first) {
       constexpr int R = decltype(panel)::value;
       for (int64_t part = 0; part < kParts; ++part) {
         F32 sum[R];
@@ -241,14 +286,16 @@ SLUICE_SIMD void multiply_tiles(const ProductCall& c, int64_t tile_bytes, int64_
 
 template <CodedFormat F>
 static void multiply_tiles_int8(const ProductCall& c, int64_t begin, int64_t end, std::byte*) {
-  multiply_tiles(c, c.k / F.elems * F.tile_bytes(), int8_row_bytes(c.k), begin, end,
-                 [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* x,
-                    auto& sum) { multiply_int8<F, decltype(panel)::value>(tile, part, k, x, sum); });
+  multiply_tiles<kMaxPanel>(
+      c, c.k / F.elems * F.tile_bytes(), int8_row_bytes(c.k), begin, end,
+      [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* x, auto& sum) {
+        multiply_int8<F, decltype(panel)::value>(tile, part, k, x, sum);
+      });
 }
 
 template <CodedFormat F>
 static void multiply_tiles_f32(const ProductCall& c, int64_t begin, int64_t end, std::byte*) {
-  multiply_tiles(
+  multiply_tiles<kFloatPanel>(
       c, c.k / F.elems * F.tile_bytes(), c.k * 4, begin, end,
       [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* prepared, auto& sum) {
         constexpr int R = decltype(panel)::value;
@@ -265,9 +312,11 @@ static void multiply_tiles_f32(const ProductCall& c, int64_t begin, int64_t end,
 
 template <DType D>
 static void multiply_tiles_plain(const ProductCall& c, int64_t begin, int64_t end, std::byte*) {
-  multiply_tiles(c, c.k * kTileRows * (D == DType::f32 ? 4 : 2), c.k * 4, begin, end,
-                 [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* x,
-                    auto& sum) { multiply_plain<D, decltype(panel)::value>(tile, part, k, x, sum); });
+  multiply_tiles<kFloatPanel>(
+      c, c.k * kTileRows * kPlainBytes<D>, c.k * 4, begin, end,
+      [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* x, auto& sum) {
+        multiply_plain<D, decltype(panel)::value>(tile, part, k, x, sum);
+      });
 }
 
 }  // namespace sluice::cpu::SLUICE_ISA

@@ -305,26 +305,18 @@ static int64_t bf16_row_bytes(int64_t k) {
 template <DType D>
 static void unpack_pairs(const std::byte* tile, int64_t k, int64_t begin, int64_t end, std::byte* out) {
   constexpr int Q = kWeightParts<D>;
-  constexpr int64_t kColumnBytes = kTileRows * (D == DType::f32 ? 4 : 2);
-  alignas(64) static constexpr std::byte kZeros[kColumnBytes] = {};
-  const auto column_at = [&](int64_t column) { return column < k ? tile + column * kColumnBytes : kZeros; };
   for (int64_t first = begin; first < end; first += kTileColumns, out += Q * kTileBytes) {
     for (int64_t line = 0; line < kTileEdge; ++line) {
-      const std::byte *even = column_at(first + 2 * line), *odd = column_at(first + 2 * line + 1);
-      __builtin_prefetch(even + 2048);
+      const int64_t column = first + 2 * line;
+      __builtin_prefetch(tile + column * kTileRows * kPlainBytes<D> + 2048);
       for (int64_t part = 0; part < kParts; ++part) {
-        const int64_t at = part * kColumnBytes / kParts;
-        std::byte* to = out + line * kLineBytes + part * kLanes * 4;
-        if constexpr (D == DType::bf16) {
-          store_bytes(to, interleave_halves(even + at, odd + at));
-        } else {
+        F32 v[2] = {zero(), zero()};
+        if (column < k) load_columns<D>(tile, part, column, k, v);
+        for (int q = 0; q < Q; ++q) {
           const I32 upper = set1(static_cast<int32_t>(0xffff0000));
-          F32 a = load_plain<D>(even + at), b = load_plain<D>(odd + at);
-          for (int q = 0; q < Q; ++q) {
-            const I32 a_part = bit_and(as_i32(a), upper), b_part = bit_and(as_i32(b), upper);
-            store_bytes(to + q * kTileBytes, bit_or(shift<-16>(a_part), b_part));
-            a = sub(a, as_f32(a_part)), b = sub(b, as_f32(b_part));
-          }
+          const I32 a = bit_and(as_i32(v[0]), upper), b = bit_and(as_i32(v[1]), upper);
+          store_bytes(out + q * kTileBytes + line * kLineBytes + part * kLanes * 4, bit_or(shift<-16>(a), b));
+          v[0] = sub(v[0], as_f32(a)), v[1] = sub(v[1], as_f32(b));
         }
       }
     }
@@ -384,13 +376,15 @@ template <typename Tiles, DType D, int P>
 static void multiply_tiles_amx_bf16(const ProductCall& c, int64_t begin, int64_t end, std::byte* scratch) {
   constexpr int Q = kWeightParts<D>;
   constexpr int64_t kStretch = 16 / P, kRows = 2 * kTileEdge, kPairBytes = 4 * kTileBytes;
-  const int64_t packed = c.k * kTileRows * (D == DType::f32 ? 4 : 2), column_count = column_tiles(c.k);
+  const int64_t packed = c.k * kTileRows * kPlainBytes<D>, column_count = column_tiles(c.k);
   const int64_t panel = column_count * P * kTileBytes;
+  // Whole tiles of pairs lie in the weights already.
+  const bool as_is = D == DType::bf16 && c.k % kTileColumns == 0;
   // A few rows of x: a pair of tiles is unpacked a stretch at a time and used while in the first level cache.
-  const bool few = c.m <= kRows;
+  const bool few = !as_is && c.m <= kRows;
   const int64_t window =
       few ? kStretch : kUnpackedBytes / (kMostTiles * Q * kTileBytes) / kStretch * kStretch;
-  const int64_t unpacked = window * Q * kTileBytes;
+  const int64_t tile_step = as_is ? packed : window * Q * kTileBytes;
   std::byte* weights = scratch + kSumBytes;
   const auto unpack = [&](int64_t tile, int64_t start, int64_t stop, std::byte* to) {
     unpack_pairs<D>(c.weight + tile * packed, c.k, start * kTileColumns, stop * kTileColumns, to);
@@ -402,7 +396,8 @@ static void multiply_tiles_amx_bf16(const ProductCall& c, int64_t begin, int64_t
       const int64_t bottom = smaller(top + kMostRows, c.m);
       for (int64_t start = 0; start < column_count; start += window) {
         const int64_t stop = smaller(start + window, column_count);
-        for (int64_t t = 0; t < tiles && !few; ++t) unpack(first + t, start, stop, weights + t * unpacked);
+        for (int64_t t = 0; t < tiles && !few && !as_is; ++t)
+          unpack(first + t, start, stop, weights + t * tile_step);
         for (int64_t row = top; row < bottom; row += kRows) {
           const bool two_panels = bottom - row > kTileEdge;
           std::byte* sums = scratch + (row - top) / kRows * pairs * kPairBytes;
@@ -410,14 +405,15 @@ static void multiply_tiles_amx_bf16(const ProductCall& c, int64_t begin, int64_t
           for (int64_t from = start; from < stop; from += kStretch) {
             for (int64_t t = 0; t < tiles; t += 2) {
               const bool two_tiles = t + 1 < tiles;
-              const std::byte* b = weights + t * unpacked + (from - start) * Q * kTileBytes;
+              const std::byte* b = as_is ? c.weight + (first + t) * packed + from * kTileBytes
+                                         : weights + t * tile_step + (from - start) * Q * kTileBytes;
               if (few) {
                 b = weights;
                 unpack(first + t, start, stop, weights);
-                if (two_tiles) unpack(first + t + 1, start, stop, weights + unpacked);
+                if (two_tiles) unpack(first + t + 1, start, stop, weights + tile_step);
               }
               block_function<Tiles, P, Q>(two_panels, two_tiles)(rows + from * P * kTileBytes, panel, b,
-                                                                 unpacked, smaller(kStretch, stop - from),
+                                                                 tile_step, smaller(kStretch, stop - from),
                                                                  from == 0, sums + t / 2 * kPairBytes);
             }
           }

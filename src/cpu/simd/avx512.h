@@ -3,7 +3,7 @@
 // own flags, in a namespace of its own, so that no instruction leaks into code for lesser machines.
 //
 // This is AVX-512 (F, BW, DQ, VL): 16 lanes. With SLUICE_WITH_VNNI, and in kernels on tile registers with
-// SLUICE_WITH_AMX, dot products use VPDPBUSD.
+// SLUICE_WITH_AMX, dot products use VPDPBUSD. With SLUICE_WITH_BF16 there are dot products of bf16, too.
 #pragma once
 
 #include <immintrin.h>
@@ -13,6 +13,9 @@
 #if defined(SLUICE_WITH_AMX)
 #define SLUICE_WITH_VNNI
 #define SLUICE_ISA amx
+#elif defined(SLUICE_WITH_BF16)
+#define SLUICE_WITH_VNNI
+#define SLUICE_ISA avx512bf16
 #elif defined(SLUICE_WITH_VNNI)
 #define SLUICE_ISA avx512vnni
 #else
@@ -89,12 +92,6 @@ SLUICE_SIMD I32 splat_bytes(const void* p) {
   __builtin_memcpy(&word, p, 4);
   return set1(word);
 }
-/// Two rows of kLanes 16-bit words: in each lane a word of `even`, above it one of `odd`.
-SLUICE_SIMD I32 interleave_halves(const void* even, const void* odd) {
-  const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(even)));
-  const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(odd)));
-  return {_mm512_or_si512(low, _mm512_slli_epi32(high, 16))};
-}
 SLUICE_SIMD I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 SLUICE_SIMD I32 sub(I32 a, I32 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 SLUICE_SIMD I32 sub_bytes(I32 a, I32 b) { return {_mm512_sub_epi8(a.v, b.v)}; }
@@ -153,6 +150,13 @@ SLUICE_SIMD I32 dot_unsigned(I32 sum, I32 w, I32 x) {
 SLUICE_SIMD I32 dot_signed(I32 sum, I32 w, I32 x) {
   const __m512i signed_x = _mm512_mask_sub_epi8(x.v, _mm512_movepi8_mask(w.v), _mm512_setzero_si512(), x.v);
   return dot_unsigned(sum, {_mm512_abs_epi8(w.v)}, {signed_x});
+}
+#endif
+
+#ifdef SLUICE_WITH_BF16
+/// Each lane of sum + its two products of bf16 (VDPBF16PS: denormal numbers are zero).
+SLUICE_SIMD F32 dot_bf16(F32 sum, I32 w, I32 x) {
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(w.v), reinterpret_cast<__m512bh>(x.v));
 }
 #endif
 

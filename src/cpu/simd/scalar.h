@@ -63,11 +63,6 @@ SLUICE_SIMD I32 load_bytes(const void* p) {
 }
 SLUICE_SIMD void store_bytes(void* p, I32 a) { std::memcpy(p, &a.v, 4); }
 SLUICE_SIMD I32 splat_bytes(const void* p) { return load_bytes(p); }
-SLUICE_SIMD I32 interleave_halves(const void* even, const void* odd) {
-  uint16_t low, high;
-  std::memcpy(&low, even, 2), std::memcpy(&high, odd, 2);
-  return {low | static_cast<uint32_t>(high) << 16};
-}
 SLUICE_SIMD I32 add(I32 a, I32 b) { return {a.v + b.v}; }
 SLUICE_SIMD I32 sub(I32 a, I32 b) { return {a.v - b.v}; }
 SLUICE_SIMD I32 sub_bytes(I32 a, I32 b) {
