@@ -186,6 +186,21 @@ SLUICE_SIMD void store_column(const float* src, int64_t stride, int64_t n, std::
   });
 }
 
+/// n floats to elements `stride` apart: what one token's key is in a page.
+template <DType D>
+SLUICE_SIMD void store_apart(const float* src, int64_t n, int64_t stride, std::byte* dst) {
+  constexpr int64_t kBytes = D == DType::f32 ? 4 : 2;
+  for_each_vector(n, [&](int64_t i, int64_t lanes) {
+    alignas(64) std::byte elements[kLanes * kBytes];
+    const F32 v = load_lanes(src + i, lanes);
+    if constexpr (D == DType::f16) store_f16(elements, v);
+    if constexpr (D == DType::bf16) store_bf16(elements, v);
+    if constexpr (D == DType::f32) store(reinterpret_cast<float*>(elements), v);
+    for (int64_t j = 0; j < lanes; ++j)
+      __builtin_memcpy(dst + (i + j) * stride * kBytes, elements + j * kBytes, kBytes);
+  });
+}
+
 template <DType D>
 static void write_page_as(const ops::RopeKv::Desc& d, const ops::KvCache& cache, int64_t page, int64_t slot,
                           int64_t tokens, const float* qkv, int64_t stride) {
@@ -196,7 +211,8 @@ static void write_page_as(const ops::RopeKv::Desc& d, const ops::KvCache& cache,
   for (int64_t h = 0; h < d.kv_heads; ++h) {
     std::byte* keys = cache.keys + (page * d.kv_heads + h) * head_keys;
     std::byte* values = cache.values + (page * d.kv_heads + h) * head_values;
-    for (int64_t i = 0; i < d.d_qk; ++i)
+    if (tokens == 1) store_apart<D>(k + h * d.d_qk, d.d_qk, d.page_tokens, keys + slot * kBytes);
+    for (int64_t i = 0; i < d.d_qk && tokens > 1; ++i)
       store_column<D>(k + h * d.d_qk + i, stride, tokens, keys + (i * d.page_tokens + slot) * kBytes);
     for (int64_t t = 0; t < tokens; ++t)
       store_column<D>(v + t * stride + h * d.d_v, 1, d.d_v, values + (slot + t) * d.d_v * kBytes);
