@@ -71,6 +71,7 @@ class NfaBuilder {
       case Node::Kind::repeat:
         return add_repeat(node, from, to);
       case Node::Kind::rule:
+        if (is_small(node.rule)) return add(grammar_.rule(node.rule).body, from, to);
         at(from).calls.push_back({node.rule, to});
         if (nullable_[static_cast<size_t>(node.rule)]) epsilon(from, to);
         return {};
@@ -83,6 +84,28 @@ class NfaBuilder {
         return add_free(node, from, to);
     }
     return {};
+  }
+
+  // Rules such as white space are written out where they are used. A token often begins with one and goes on
+  // with what follows it, which can be decided ahead only where no return to a caller lies between.
+  bool is_small(RuleId rule) const {
+    constexpr int kMost = 12;
+    return grammar_.rule(rule).tag < 0 && weight(grammar_.rule(rule).body, kMost) <= kMost;
+  }
+
+  /// Roughly the states of an expression; more than `most` when it calls rules.
+  int weight(NodeId id, int most) const {
+    const Node& node = grammar_.node(id);
+    const bool simple = node.kind == Node::Kind::bytes || node.kind == Node::Kind::chars ||
+                        node.kind == Node::Kind::sequence || node.kind == Node::Kind::choice ||
+                        node.kind == Node::Kind::repeat;
+    if (!simple) return most + 1;
+    int sum = 1 + static_cast<int>(std::min<size_t>(node.bytes.size(), static_cast<size_t>(most)));
+    for (NodeId child : node.children) {
+      if (sum <= most) sum += weight(child, most);
+    }
+    const int times = std::min(std::max({1, node.min, node.max}), most + 1);
+    return std::min(sum * times, most + 1);
   }
 
   Status add_bytes(const std::string& bytes, uint32_t from, uint32_t to) {

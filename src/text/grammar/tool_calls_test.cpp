@@ -1,0 +1,218 @@
+#include "text/grammar/tool_calls.h"
+
+#include <gmock/gmock.h>
+
+#include "text/grammar/grammar_testing.h"
+
+namespace sluice::text::grammar {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* kTools = R"([
+  {"type": "function", "function": {"name": "get_weather", "description": "d", "parameters": {"type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}}},
+  {"type": "function", "function": {"name": "now"}},
+  {"type": "function", "function": {"name": "note", "parameters": {"$ref": "#/$defs/n",
+    "$defs": {"n": {"type": "object", "properties": {"text": {"type": "string"}, "next": {"$ref": "#/$defs/n"}}}}}}}
+])";
+
+ToolRequest request(const Json& choice = nullptr, const Json& parallel = nullptr) {
+  auto out = parse_tool_request(*parse_json(kTools, "tools"), choice, parallel);
+  EXPECT_TRUE(out.ok()) << out.status().message();
+  return *out;
+}
+
+struct Call {
+  std::string name, arguments;
+  bool operator==(const Call&) const = default;
+};
+struct Parsed {
+  std::string content;
+  std::vector<Call> calls;
+  bool broken = false;
+  bool operator==(const Parsed&) const = default;
+};
+void PrintTo(const Parsed& p, std::ostream* out) {
+  *out << "content \"" << p.content << "\" broken " << p.broken;
+  for (const Call& c : p.calls) *out << " call " << c.name << " " << c.arguments;
+}
+
+Parsed parse(const std::shared_ptr<const Automaton>& automaton, const ToolRequest& asked, ToolDialect dialect,
+             std::string_view text, std::mt19937* cuts = nullptr) {
+  ToolCallParser parser(automaton, asked, dialect, 1);
+  Parsed out;
+  std::vector<std::string> ids;
+  const auto take = [&](const ToolDeltas& deltas) {
+    out.content += deltas.content;
+    for (const ToolCallDelta& d : deltas.calls) {
+      if (!d.name.empty()) {
+        EXPECT_EQ(d.index, static_cast<int>(out.calls.size())) << "calls begin in order";
+        EXPECT_EQ(d.id.size(), 29u);
+        EXPECT_TRUE(std::find(ids.begin(), ids.end(), d.id) == ids.end());
+        ids.push_back(d.id);
+        out.calls.push_back({d.name, ""});
+      }
+      ASSERT_EQ(d.index, static_cast<int>(out.calls.size()) - 1);
+      out.calls.back().arguments += d.arguments;
+    }
+  };
+  for (size_t at = 0; at < text.size();) {
+    const size_t n = cuts != nullptr ? 1 + (*cuts)() % 7 : text.size();
+    take(parser.push(text.substr(at, n)));
+    at += n;
+  }
+  take(parser.finish());
+  out.broken = parser.broken();
+  EXPECT_EQ(parser.num_calls(), static_cast<int>(out.calls.size()));
+  return out;
+}
+
+struct Dialogue {
+  const char* choice;
+  const char* text;
+  Parsed expected;
+};
+
+void check(ToolDialect dialect, const std::vector<Dialogue>& cases) {
+  std::mt19937 random(5);
+  for (const Dialogue& c : cases) {
+    const ToolRequest asked = request(*parse_json(c.choice, "choice"));
+    const Tested tested(tool_grammar(asked, dialect));
+    ASSERT_TRUE(tested.status().ok()) << tested.status().message();
+    EXPECT_EQ(tested.matches(c.text), !c.expected.broken) << c.text;
+    EXPECT_EQ(parse(tested.automaton(), asked, dialect, c.text), c.expected) << c.text;
+    for (int i = 0; i < 5; ++i)
+      EXPECT_EQ(parse(tested.automaton(), asked, dialect, c.text, &random), c.expected) << c.text;
+  }
+}
+
+TEST(ToolCalls, HermesIsParsedByTheGrammarThatConstrainsIt) {
+  check(
+      ToolDialect::hermes,
+      {
+          {"\"auto\"",
+           "Just text, with <tool_ca and { in it.",
+           {"Just text, with <tool_ca and { in it.", {}, false}},
+          {"\"auto\"", "", {"", {}, false}},
+          {"\"auto\"",
+           "I look. <tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Köln "
+           "<x>\"}}\n</tool_call>",
+           {"I look. ", {{"get_weather", R"({"city": "Köln <x>"})"}}, false}},
+          {"\"required\"",
+           "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>\n<tool_call>{\"name\":\"now\","
+           "\"arguments\":{}}</tool_call>",
+           {"", {{"now", "{}"}, {"now", "{}"}}, false}},
+          {R"({"type":"function","function":{"name":"note"}})",
+           R"(<tool_call>{"name": "note", "arguments": {"text": "a</tool_call>", "next": {"text": ""}}}</tool_call>)",
+           {"", {{"note", R"({"text": "a</tool_call>", "next": {"text": ""}})"}}, false}},
+          // Not constrained, and wrong: what is no call is text.
+          {"\"required\"", "Hello", {"Hello", {}, true}},
+          {"\"auto\"", "a<tool_call>\n{\"name\": \"other\"}", {"a\n{\"name\": \"other\"}", {}, true}},
+          {"\"auto\"",
+           "<tool_call>{\"name\": \"now\", \"arguments\": {\"x\": 1}}</tool_call>",
+           {"\"x\": 1}}</tool_call>", {{"now", "{"}}, true}},
+      });
+}
+
+TEST(ToolCalls, Llama3IsParsedByTheGrammarThatConstrainsIt) {
+  check(ToolDialect::llama3_json,
+        {
+            {"\"auto\"", "Sunny {today}.", {"Sunny {today}.", {}, false}},
+            {"\"auto\"", "", {"", {}, false}},
+            {"\"auto\"",
+             R"({"name": "get_weather", "parameters": {"city": "Bonn", "days": 3}})",
+             {"", {{"get_weather", R"({"city": "Bonn", "days": 3})"}}, false}},
+            {"\"required\"",
+             R"({"name": "now", "parameters": {}}; {"name": "get_weather", "parameters": {"city": ""}})",
+             {"", {{"now", "{}"}, {"get_weather", R"({"city": ""})"}}, false}},
+            {"\"required\"", "Sunny", {"Sunny", {}, true}},
+            {"\"auto\"", "{\"a\": 1}", {"{\"a\": 1}", {}, true}},
+        });
+}
+
+TEST(ToolCalls, OnlyWhatWasAskedForMatches) {
+  const auto grammar = [](const Json& choice, const Json& parallel = nullptr) {
+    return Tested(tool_grammar(request(choice, parallel), ToolDialect::hermes));
+  };
+  const std::string now = R"(<tool_call>{"name": "now", "arguments": {}}</tool_call>)";
+  const std::string weather = R"(<tool_call>{"name": "get_weather", "arguments": {"city": "x"}}</tool_call>)";
+  const Tested named = grammar({{"type", "function"}, {"function", {{"name", "now"}}}});
+  EXPECT_TRUE(named.matches(now));
+  EXPECT_FALSE(named.matches(weather));
+  EXPECT_FALSE(named.matches(now + now)) << "one call of the named tool";
+  const Tested one = grammar("required", false);
+  EXPECT_TRUE(one.matches(weather));
+  EXPECT_FALSE(one.matches(weather + now));
+  EXPECT_FALSE(one.matches(""));
+  const Tested any = grammar("auto");
+  EXPECT_TRUE(any.matches("text " + weather + "\n" + now));
+  EXPECT_FALSE(any.matches(now + " text"));
+  EXPECT_FALSE(any.matches(R"(<tool_call>{"name": "get_weather", "arguments": {"city": 1}}</tool_call>)"));
+  EXPECT_FALSE(any.viable("<tool_call>text"));
+}
+
+TEST(ToolCalls, ManyCallsAndLongTextsTakeLinearTime) {
+  const ToolRequest asked = request("auto");
+  const Tested tested(tool_grammar(asked, ToolDialect::hermes));
+  const std::string text(200'000, '<');
+  EXPECT_EQ(parse(tested.automaton(), asked, ToolDialect::hermes, text).content, text);
+  std::string calls;
+  for (int i = 0; i < 2000; ++i) calls += "<tool_call>{\"name\": \"now\", \"arguments\": {}}</tool_call>";
+  EXPECT_EQ(parse(tested.automaton(), asked, ToolDialect::hermes, calls).calls.size(), 2000u);
+}
+
+TEST(ToolRequests, AreReadAsOpenAiWritesThem) {
+  EXPECT_EQ(request().choice.mode, ToolChoice::Mode::automatic);
+  EXPECT_TRUE(request().parallel);
+  EXPECT_FALSE(request(nullptr, false).parallel);
+  EXPECT_EQ(request("none").choice.mode, ToolChoice::Mode::none);
+  EXPECT_EQ(parse_tool_request(nullptr, nullptr, nullptr)->choice.mode, ToolChoice::Mode::none);
+  EXPECT_EQ(parse_tool_request(Json::array(), "auto", nullptr)->choice.mode, ToolChoice::Mode::none);
+  const auto error = [](const char* tools, const Json& choice = nullptr) {
+    return parse_tool_request(*parse_json(tools, "tools"), choice, nullptr).status().message();
+  };
+  EXPECT_THAT(error("{}"), HasSubstr("tools: expected a list"));
+  EXPECT_THAT(error("[1]"), HasSubstr("tools[0]"));
+  EXPECT_THAT(error(R"([{"type":"function"}])"), HasSubstr("tools[0].function.name"));
+  for (const char* name : {"", "a b", "🦙"})
+    EXPECT_THAT(error((R"([{"type":"function","function":{"name":")" + std::string(name) + "\"}}]").c_str()),
+                HasSubstr("tools[0].function.name"));
+  EXPECT_THAT(error((R"([{"type":"function","function":{"name":")" + std::string(65, 'a') + "\"}}]").c_str()),
+              HasSubstr("1 to 64"));
+  EXPECT_THAT(
+      error(R"([{"type":"function","function":{"name":"a"}},{"type":"function","function":{"name":"a"}}])"),
+      HasSubstr("tools[1].function.name"));
+  EXPECT_THAT(error(R"([{"type":"function","function":{"name":"a","parameters":3}}])"),
+              HasSubstr("parameters"));
+  EXPECT_THAT(error(R"([{"type":"function","function":{"name":"a","parameters":{"type":"array"}}}])"),
+              HasSubstr("object"));
+  EXPECT_THAT(error("[]", "required"), HasSubstr("needs tools"));
+  EXPECT_THAT(error(kTools, {{"type", "function"}, {"function", {{"name", "absent"}}}}),
+              HasSubstr("\"absent\""));
+  EXPECT_THAT(error(kTools, "sometimes"), HasSubstr("tool_choice"));
+  std::string many = R"([{"type":"function","function":{"name":"t0"}})";
+  for (int i = 1; i < 1000; ++i)
+    many += fmt::format(R"(,{{"type":"function","function":{{"name":"t{}"}}}})", i);
+  EXPECT_THAT(error((many + "]").c_str()), HasSubstr("1000 tools"));
+  auto refused = parse_tool_request(
+      *parse_json(
+          R"([{"type":"function","function":{"name":"a","parameters":{"properties":{"b":{"not":{}}}}}}])",
+          "t"),
+      nullptr, nullptr);
+  EXPECT_THAT(tool_grammar(*refused, ToolDialect::hermes).status().message(),
+              testing::AllOf(HasSubstr("tools[0].function.parameters/properties/b"), HasSubstr("\"not\"")));
+}
+
+TEST(ToolDialects, AreFoundByNameAndInTemplates) {
+  EXPECT_EQ(*tool_dialect_from_name("hermes"), ToolDialect::hermes);
+  EXPECT_EQ(*tool_dialect_from_name("llama3_json"), ToolDialect::llama3_json);
+  EXPECT_FALSE(tool_dialect_from_name("mistral").ok());
+  EXPECT_EQ(tool_dialect_of_template("...<tool_call>\n{{ call }}"), ToolDialect::hermes);
+  EXPECT_EQ(tool_dialect_of_template("<|start_header_id|> {\"name\": \"f\", \"parameters\": ..."),
+            ToolDialect::llama3_json);
+  EXPECT_EQ(tool_dialect_of_template("<|im_start|>{{ message }}"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace sluice::text::grammar
