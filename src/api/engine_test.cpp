@@ -303,6 +303,75 @@ TEST(Text, EndsBeforeAStopStringAcrossTokens) {
   EXPECT_TRUE(held.events[58].text.empty()) << "two characters of the stop string: shown when it fails";
 }
 
+StructuredOutput regex(const std::string& text) { return {StructuredOutput::Kind::regex, text, {}}; }
+
+TEST(Text, MatchesWhatWasAskedFor) {
+  Engine engine(tiny(true), options());
+  const auto answer = [&](StructuredOutput structured, int max_tokens, bool ignore_eos = true) {
+    SamplingParams sampling = greedy(max_tokens);
+    sampling.temperature = 1;
+    sampling.seed = 3;
+    sampling.ignore_eos = ignore_eos;
+    sampling.structured_output = std::move(structured);
+    auto stream = engine.submit({.prompt = "Hello", .sampling = sampling});
+    EXPECT_TRUE(stream.ok()) << stream.status().message();
+    return read(*stream);
+  };
+  const Answer date = answer(regex("[0-9]{4}-[01][0-9]"), 60);
+  ASSERT_EQ(date.text.size(), 7u);
+  EXPECT_EQ(date.text[4], '-');
+  EXPECT_EQ(date.ids.size(), 7u) << "it ends without a token for the end";
+  EXPECT_EQ(date.events.back().reason, FinishReason::stop);
+  EXPECT_THAT(answer({StructuredOutput::Kind::choice, "", {"yes", "no"}}, 60, false).text,
+              testing::AnyOf("yes", "no"));
+  const Answer cut = answer(regex("[ab]{20}"), 5);
+  EXPECT_EQ(cut.text.size(), 5u);
+  EXPECT_EQ(cut.events.back().reason, FinishReason::length);
+  SamplingParams bad = greedy(5);
+  bad.structured_output = regex("(?=a)");
+  EXPECT_THAT(engine.submit({.prompt = "Hello", .sampling = bad}).status().message(),
+              HasSubstr("look-ahead"));
+  bad.structured_output = regex("a");
+  EXPECT_THAT(Engine(tiny(), options()).submit({.prompt_ids = {1}, .sampling = bad}).status().message(),
+              HasSubstr("tokenizer"));
+  // The alphabet of this tokenizer has no umlauts: that request fails, and no other.
+  SamplingParams lost = greedy(9);
+  lost.structured_output = regex("aü");
+  auto stream = engine.submit({.prompt = "Hello", .sampling = lost});
+  ASSERT_TRUE(stream.ok());
+  const Answer failed = read(*stream);
+  EXPECT_EQ(failed.events.back().reason, FinishReason::error);
+  EXPECT_THAT(failed.events.back().error.message(), HasSubstr("grammar"));
+  EXPECT_EQ(answer(regex("a{3}"), 60).text, "aaa");
+}
+
+// So little memory that sequences are sent back to the queue and computed again: the place in the grammar
+// stays.
+TEST(Text, MatchesAlsoWhenInterrupted) {
+  Options tight = options();
+  tight.kv_tokens = 160;
+  tight.max_seq_len = 96;
+  Engine engine(tiny(true), tight);
+  SamplingParams sampling = greedy(60);
+  sampling.structured_output = regex("(([a-c]+[0-9]){4,6}[.]){2}");
+  std::vector<std::string> alone;
+  const auto request = [&](size_t i) {
+    SamplingParams own = sampling;
+    own.temperature = 1;
+    own.seed = i;
+    return Request{.prompt = "prompt number " + std::to_string(i), .sampling = own};
+  };
+  for (size_t i = 0; i < 6; ++i) {
+    auto stream = engine.submit(request(i));
+    ASSERT_TRUE(stream.ok()) << stream.status().message();
+    alone.push_back(read(*stream).text);
+    EXPECT_FALSE(alone.back().empty());
+  }
+  std::vector<Stream> streams;
+  for (size_t i = 0; i < 6; ++i) streams.push_back(*engine.submit(request(i)));
+  for (size_t i = 0; i < 6; ++i) EXPECT_EQ(read(streams[i]).text, alone[i]);
+}
+
 TEST(Text, LogprobsComeWithTheirTokens) {
   Engine engine(tiny(true), options());
   SamplingParams sampling = greedy(10);

@@ -23,7 +23,7 @@ Result<std::shared_ptr<const Constraint>> Constraint::create(
   if (text::grammar::Matcher(automaton).exhausted())
     return invalid_argument("only the empty text matches; there is nothing to write");
   for (size_t r = 0; r < automaton->rules().size(); ++r)
-    out->rules_.push_back(cache.of_rule(*automaton, static_cast<text::grammar::RuleId>(r)));
+    out->rules_.push_back(cache.of_rule(*automaton, static_cast<text::grammar::RuleId>(r), *vocabulary));
   out->automaton_ = std::move(automaton);
   out->vocabulary_ = std::move(vocabulary);
   out->worker_ = std::move(worker);

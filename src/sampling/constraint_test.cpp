@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <random>
+#include <set>
 
 #include "sampling/constraint_compiler.h"
 #include "sampling/sampler.h"
@@ -117,6 +118,24 @@ TEST(Constraint, MasksAgreeWithTheReference) {
       }
     }
   }
+}
+
+TEST(Constraint, StatesAlikeWithinATokenShareTheirProfile) {
+  const auto automaton = text::grammar::compile(
+      *text::grammar::schema_grammar(*parse_json(R"({"type":"string","maxLength":2000})", "schema")));
+  ASSERT_TRUE(automaton.ok());
+  for (size_t r = 0; r < (*automaton)->rules().size(); ++r) {
+    const auto& rule = (*automaton)->rules()[r];
+    if (!rule.leaf || rule.last - rule.first < 100) continue;
+    const std::vector<uint32_t> classes =
+        alike_states(**automaton, static_cast<text::grammar::RuleId>(r), 10);
+    const std::set<uint32_t> different(classes.begin(), classes.end());
+    EXPECT_GT(classes.size(), 20'000u);
+    EXPECT_LT(different.size(), 600u);
+    EXPECT_GT(different.size(), 10u) << "the last characters differ";
+    return;
+  }
+  FAIL() << "no rule for the string";
 }
 
 TEST(Constraint, FreeTextTakesEveryTokenAndTheTriggerConstrains) {

@@ -110,6 +110,69 @@ StateProfile make_profile(const Automaton& automaton, StateId id, const Vocabula
   return out;
 }
 
+std::vector<uint32_t> alike_states(const Automaton& automaton, RuleId id, size_t steps) {
+  // Partition refinement (Moore 1956), one round for each byte. After the first rounds a state can change its
+  // class only if one that it leads to just did, so that later rounds look at few.
+  const Automaton::RuleInfo& rule = automaton.rule(id);
+  const size_t n = rule.last - rule.first;
+  std::vector<uint32_t> classes(n, 0), dirty(n), changed;
+  std::vector<std::vector<uint32_t>> sources(n);
+  for (uint32_t s = 0; s < n; ++s) {
+    dirty[s] = s;
+    for (const Automaton::Edge& e : automaton.edges(automaton.state(rule.first + s))) {
+      auto& list = sources[e.target - rule.first];
+      if (list.empty() || list.back() != s) list.push_back(s);
+    }
+  }
+  std::vector<uint32_t> members{static_cast<uint32_t>(n)};  // by class
+  for (size_t round = 0; round <= steps && !dirty.empty(); ++round) {
+    std::map<std::string, std::vector<uint32_t>> groups;  // of what looks the same now, by old class
+    for (uint32_t s : dirty) {
+      std::string look;
+      const auto put = [&](uint32_t v) { look.append(reinterpret_cast<const char*>(&v), sizeof(v)); };
+      const Automaton::State& state = automaton.state(rule.first + s);
+      put(classes[s]);
+      put(uint32_t{state.accept} << 1 | uint32_t{state.free});
+      for (const Automaton::Edge& e : automaton.edges(state)) {
+        put(uint32_t{e.lo} << 8 | e.hi);
+        put(classes[e.target - rule.first]);
+      }
+      groups[std::move(look)].push_back(s);
+    }
+    // Whoever is not dirty still looks as the class did; without such members its first group keeps the
+    // number.
+    std::map<uint32_t, uint32_t> left;
+    for (uint32_t s : dirty) left.try_emplace(classes[s], members[classes[s]]).first->second -= 1;
+    changed.clear();
+    for (const auto& [look, states] : groups) {
+      uint32_t& others = left[classes[states[0]]];
+      if (others == 0) {
+        others = 1;
+        continue;
+      }
+      const auto fresh = static_cast<uint32_t>(members.size());
+      members.push_back(static_cast<uint32_t>(states.size()));
+      for (uint32_t s : states) {
+        --members[classes[s]];
+        classes[s] = fresh;
+        changed.push_back(s);
+      }
+    }
+    dirty.clear();
+    for (uint32_t s : changed) dirty.insert(dirty.end(), sources[s].begin(), sources[s].end());
+    std::sort(dirty.begin(), dirty.end());
+    dirty.erase(std::unique(dirty.begin(), dirty.end()), dirty.end());
+  }
+  return classes;
+}
+
+RuleProfiles::RuleProfiles(const Automaton& automaton, RuleId id, const Vocabulary& vocabulary)
+    : profiles_(automaton.rule(id).last - automaton.rule(id).first) {
+  // In small rules few states are alike; with calls it cannot be said from the rule alone.
+  if (automaton.rule(id).leaf && profiles_.size() > 64)
+    slot_ = alike_states(automaton, id, vocabulary.trie().max_depth());
+}
+
 RuleProfiles::~RuleProfiles() {
   for (auto& p : profiles_) delete p.load();
 }
@@ -127,10 +190,11 @@ const StateProfile& RuleProfiles::get(const Automaton& automaton, StateId state,
   return *made.release();
 }
 
-std::shared_ptr<RuleProfiles> ProfileCache::of_rule(const Automaton& automaton, RuleId id) {
+std::shared_ptr<RuleProfiles> ProfileCache::of_rule(const Automaton& automaton, RuleId id,
+                                                    const Vocabulary& vocabulary) {
   const Automaton::RuleInfo& rule = automaton.rule(id);
   const size_t size = rule.last - rule.first;
-  if (!rule.leaf || size > kMaxStatesOfKey) return std::make_shared<RuleProfiles>(size);
+  if (!rule.leaf || size > kMaxStatesOfKey) return std::make_shared<RuleProfiles>(automaton, id, vocabulary);
   // The automaton itself is the key: states count from the rule's first one.
   std::string key(1, rule.called ? 'c' : '-');
   const auto put = [&](uint32_t n) { key.append(reinterpret_cast<const char*>(&n), sizeof(n)); };
@@ -148,7 +212,7 @@ std::shared_ptr<RuleProfiles> ProfileCache::of_rule(const Automaton& automaton, 
     entries_.splice(entries_.begin(), entries_, known->second);
     return known->second->profiles;
   }
-  entries_.push_front({std::move(key), std::make_shared<RuleProfiles>(size)});
+  entries_.push_front({std::move(key), std::make_shared<RuleProfiles>(automaton, id, vocabulary)});
   index_[entries_.front().key] = entries_.begin();
   size_t bytes = 0;
   for (auto it = entries_.begin(); it != entries_.end();) {

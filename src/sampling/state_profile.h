@@ -37,19 +37,29 @@ struct StateProfile {
 StateProfile make_profile(const text::grammar::Automaton& automaton, text::grammar::StateId state,
                           const Vocabulary& vocabulary);
 
+/// For each state of a rule that calls nothing, a number that it shares with those that no `steps` bytes tell
+/// apart: they have one profile between them. (In a string of at most a thousand characters, all but those
+/// near its end.)
+std::vector<uint32_t> alike_states(const text::grammar::Automaton& automaton, text::grammar::RuleId rule,
+                                   size_t steps);
+
 /// The profiles of one rule's states, each computed when it is first asked for. Safe from any thread.
 class RuleProfiles {
  public:
-  explicit RuleProfiles(size_t num_states) : profiles_(num_states) {}
+  RuleProfiles(const text::grammar::Automaton& automaton, text::grammar::RuleId rule,
+               const Vocabulary& vocabulary);
   ~RuleProfiles();
   RuleProfiles(const RuleProfiles&) = delete;
   RuleProfiles& operator=(const RuleProfiles&) = delete;
 
   const StateProfile& get(const text::grammar::Automaton& automaton, text::grammar::StateId state,
                           const Vocabulary& vocabulary);
-  size_t memory_bytes() const { return profiles_.size() * sizeof(void*) + bytes_.load(); }
+  size_t memory_bytes() const {
+    return profiles_.size() * sizeof(void*) + slot_.size() * sizeof(uint32_t) + bytes_.load();
+  }
 
  private:
+  std::vector<uint32_t> slot_;  // by state; empty: each has its own
   std::vector<std::atomic<const StateProfile*>> profiles_;
   std::atomic<size_t> bytes_{0};
 };
@@ -59,8 +69,8 @@ class RuleProfiles {
 class ProfileCache {
  public:
   explicit ProfileCache(size_t max_bytes) : max_bytes_(max_bytes) {}
-  std::shared_ptr<RuleProfiles> of_rule(const text::grammar::Automaton& automaton,
-                                        text::grammar::RuleId rule);
+  std::shared_ptr<RuleProfiles> of_rule(const text::grammar::Automaton& automaton, text::grammar::RuleId rule,
+                                        const Vocabulary& vocabulary);
 
  private:
   struct Entry {

@@ -26,6 +26,7 @@ TokenTrie::TokenTrie(std::vector<std::pair<std::string, int32_t>> texts) {
       ++nodes_[path.back()].own_tokens;
       tokens_.push_back(id);
     }
+    max_depth_ = std::max(max_depth_, text.size());
     previous = text;
   }
   close_to(0);

@@ -29,6 +29,8 @@ class TokenTrie {
 
   const std::vector<Node>& nodes() const { return nodes_; }
   bool empty() const { return nodes_.empty(); }
+  /// Bytes of the longest text.
+  size_t max_depth() const { return max_depth_; }
   /// Tokens that end at `node`; at it or below.
   std::span<const int32_t> tokens_at(const Node& node) const {
     return {tokens_.data() + node.first_token, node.own_tokens};
@@ -43,6 +45,7 @@ class TokenTrie {
  private:
   std::vector<Node> nodes_;
   std::vector<int32_t> tokens_;
+  size_t max_depth_ = 0;
 };
 
 /// Walks the trie with the threads of a matcher. `threads` holds where the walk begins and serves as its

@@ -1,6 +1,7 @@
 #include "tools/request_json.h"
 
 #include "base/fields.h"
+#include "sampling/structured_json.h"
 
 namespace sluice::tools {
 namespace {
@@ -49,6 +50,17 @@ Status read_sampling(Members& m, const Json& request, const std::string& where, 
     s.stop = {request["stop"].get<std::string>()};
   } else {
     SLUICE_TRY(m.read("stop", s.stop));
+  }
+  Json structured, format;
+  SLUICE_TRY(m.read("structured_outputs", structured));
+  SLUICE_TRY(m.read("response_format", format));
+  if (!structured.is_null() && !format.is_null())
+    return invalid_argument("{}: give one of \"structured_outputs\" and \"response_format\"", where);
+  if (!structured.is_null()) {
+    SLUICE_ASSIGN(s.structured_output,
+                  sampling::parse_structured_outputs(structured, where + ": structured_outputs"));
+  } else if (!format.is_null()) {
+    SLUICE_ASSIGN(s.structured_output, sampling::parse_response_format(format, where + ": response_format"));
   }
   return validate(s).with_context(where);
 }

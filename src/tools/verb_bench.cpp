@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/log.h"
+#include "tools/bench_grammar.h"
 #include "tools/measure.h"
 #include "tools/options.h"
 #include "tools/progress.h"
@@ -24,7 +25,7 @@ struct BenchOptions {
   std::vector<int64_t> prompts = {512}, sequences = {1, 4, 16};
   int64_t steps = 128, context = 16;
   int repetitions = 5;
-  bool machine = false, ops = false;
+  bool machine = false, ops = false, grammar = false;
   ops::BenchOptions op;
 };
 
@@ -296,10 +297,32 @@ Result<int> bench_ops(const BenchOptions& o) {
   return kDone;
 }
 
+Result<int> bench_constraints(const BenchOptions& o) {
+  if (o.model.empty()) return invalid_argument("--grammar: give a MODEL, whose tokenizer is used");
+  SLUICE_ASSIGN(const GrammarReport report, bench_grammar(o.model));
+  if (o.output.json) {
+    print_json(report_json(report));
+    return kDone;
+  }
+  print_raw(fmt::format("{} tokens, sorted in {:.0f} ms\n\n", report.vocab, report.vocabulary_ms));
+  Table table(1, {"constraint", "states", "tokens", "compile ms", "first masks us", "max", "masks us mean",
+                  "p50", "p99", "max"});
+  for (const GrammarRow& r : report.rows) {
+    table.add({r.name, fmt::format("{}", r.states), fmt::format("{}", r.tokens),
+               fmt::format("{:.2f}", r.compile_ms), fmt::format("{:.1f}", r.first_mean_us),
+               fmt::format("{:.0f}", r.first_max_us), fmt::format("{:.1f}", r.mean_us),
+               fmt::format("{:.1f}", r.p50_us), fmt::format("{:.1f}", r.p99_us),
+               fmt::format("{:.1f}", r.max_us)});
+  }
+  print_raw(table.text());
+  return kDone;
+}
+
 Result<int> bench(const BenchOptions& o) {
   note_interrupts();
   if (o.machine) return show_machine(o);
   if (o.ops) return bench_ops(o);
+  if (o.grammar) return bench_constraints(o);
   if (o.model.empty()) return invalid_argument("MODEL is required, except with --ops and --machine");
   return bench_model(o);
 }
@@ -330,6 +353,8 @@ Run declare_bench(CLI::App& app) {
   count("--reps", o->repetitions, 1, "Repetitions, of which min, median and max are printed");
   app.add_flag("--machine", o->machine, "Print what the machine can do at best, and no more");
   app.add_flag("--ops", o->ops, "Time every kernel on the shapes of real models instead");
+  app.add_flag("--grammar", o->grammar,
+               "Time compiling constraints and computing token masks with MODEL's tokenizer instead");
   app.add_option("--op", o->op.op, "With --ops: only this op")->type_name("NAME");
   app.add_option("--kernel", o->op.kernel, "With --ops: only kernels whose name contains this")
       ->type_name("TEXT");

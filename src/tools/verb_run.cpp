@@ -18,6 +18,7 @@ namespace sluice::tools {
 namespace {
 
 constexpr size_t kMaxPromptBytes = size_t{64} << 20;
+constexpr size_t kMaxConstraintBytes = size_t{1} << 20;
 constexpr size_t kMaxBatchBytes = size_t{1} << 30;
 
 struct RunOptions {
@@ -30,6 +31,9 @@ struct RunOptions {
   CLI::App* app = nullptr;
   SamplingParams sampling;
   uint64_t seed = 0;
+  std::string json_schema, regex, grammar;  // files but the regex
+  std::vector<std::string> choices;
+  bool json_object = false;
 
   bool given(const char* option) const { return app->get_option(option)->count() > 0; }
 };
@@ -48,6 +52,21 @@ SamplingParams with_defaults(const RunOptions& o, const artifact::GenerationDefa
   take("--min_p", s.min_p, d.min_p);
   take("--repetition_penalty", s.repetition_penalty, d.repetition_penalty);
   return s;
+}
+
+// What the output must match, where an option says so.
+Result<std::optional<StructuredOutput>> structured_output(const RunOptions& o) {
+  using Kind = StructuredOutput::Kind;
+  const auto from_file = [](Kind kind, const std::string& path) -> Result<std::optional<StructuredOutput>> {
+    SLUICE_ASSIGN(std::string text, read_text_file(path, kMaxConstraintBytes));
+    return std::optional(StructuredOutput{kind, std::move(text), {}});
+  };
+  if (!o.json_schema.empty()) return from_file(Kind::json_schema, o.json_schema);
+  if (!o.grammar.empty()) return from_file(Kind::grammar, o.grammar);
+  if (o.given("--regex")) return std::optional(StructuredOutput{Kind::regex, o.regex, {}});
+  if (!o.choices.empty()) return std::optional(StructuredOutput{Kind::choice, "", o.choices});
+  if (o.json_object) return std::optional(StructuredOutput{});
+  return std::optional<StructuredOutput>();
 }
 
 void show_text(std::string_view text) {
@@ -176,12 +195,14 @@ Result<int> run(const RunOptions& o) {
   if (sources > 1)
     return invalid_argument("give one of --prompt, --prompt_file, --input_ids and --batch_file");
   SLUICE_TRY(validate(o.sampling));
+  SLUICE_ASSIGN(const auto structured, structured_output(o));
   SLUICE_ASSIGN(model::Recipe recipe, o.recipe.recipe());
   SLUICE_ASSIGN(ops::Backend backend, o.backend.make());
   SLUICE_ASSIGN(engine::Opened opened, engine::open(o.model, std::move(recipe), std::move(backend)));
   for (const std::string& note : opened.core->model().notes()) log_info("{}", note);
   engine::Service service(std::move(opened.core), std::move(opened.codec));
-  const SamplingParams sampling = with_defaults(o, service.codec().defaults());
+  SamplingParams sampling = with_defaults(o, service.codec().defaults());
+  sampling.structured_output = structured;
   if (!o.batch_file.empty()) return run_batch(o, service, sampling);
   if (sources == 0 && ::isatty(STDIN_FILENO) && !o.raw) {
     SLUICE_ASSIGN(const bool has_template, service.codec().has_chat_template());
@@ -249,6 +270,21 @@ Run declare_run(CLI::App& app) {
   app.add_flag("--ignore_eos", s.ignore_eos, "Go on past the end of the text");
   app.add_option("--logprobs", s.logprobs, "Log-probabilities of each token and of K alternatives")
       ->type_name("K");
+  std::vector<CLI::Option*> constraints = {
+      app.add_option("--json_schema", o->json_schema,
+                     "The answer is JSON that this file's JSON Schema admits")
+          ->type_name("F.json"),
+      app.add_flag("--json_object", o->json_object, "The answer is a JSON object"),
+      app.add_option("--regex", o->regex, "The whole answer matches this regular expression")
+          ->type_name("REGEX"),
+      app.add_option("--choice", o->choices, "The answer is this text, or that of another --choice")
+          ->type_name("TEXT")
+          ->allow_extra_args(false),
+      app.add_option("--grammar", o->grammar, "The answer follows this file's grammar (GBNF)")
+          ->type_name("F.gbnf")};
+  for (size_t i = 0; i < constraints.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) constraints[i]->excludes(constraints[j]);
+  }
   o->output.declare(app);
   o->backend.declare(app);
   o->recipe.declare(app);
