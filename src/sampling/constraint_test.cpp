@@ -133,6 +133,14 @@ TEST(Constraint, StatesAlikeWithinATokenShareTheirProfile) {
     EXPECT_GT(classes.size(), 20'000u);
     EXPECT_LT(different.size(), 600u);
     EXPECT_GT(different.size(), 10u) << "the last characters differ";
+    RuleProfiles profiles(**automaton, static_cast<text::grammar::RuleId>(r), *vocabulary());
+    const auto profile_of = [&](size_t state) {
+      return &profiles.get(**automaton, rule.first + static_cast<uint32_t>(state), *vocabulary());
+    };
+    const size_t middle = classes.size() / 2;
+    const auto other = std::find(classes.begin(), classes.end(), classes[middle]) - classes.begin();
+    EXPECT_LT(other, 1000) << "many characters before";
+    EXPECT_EQ(profile_of(middle), profile_of(static_cast<size_t>(other)));
     return;
   }
   FAIL() << "no rule for the string";

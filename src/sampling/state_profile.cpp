@@ -179,8 +179,8 @@ RuleProfiles::~RuleProfiles() {
 
 const StateProfile& RuleProfiles::get(const Automaton& automaton, StateId state,
                                       const Vocabulary& vocabulary) {
-  std::atomic<const StateProfile*>& slot =
-      profiles_[state - automaton.rule(automaton.state(state).rule).first];
+  const size_t index = state - automaton.rule(automaton.state(state).rule).first;
+  std::atomic<const StateProfile*>& slot = profiles_[slot_.empty() ? index : slot_[index]];
   if (const StateProfile* known = slot.load(std::memory_order_acquire)) return *known;
   // Two threads may compute the same profile; the first one's stays.
   auto made = std::make_unique<StateProfile>(make_profile(automaton, state, vocabulary));
