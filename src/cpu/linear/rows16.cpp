@@ -51,6 +51,56 @@ void pack_chunk(const CodedFormat& f, const uint32_t* quad, uint32_t* line) {
   }
 }
 
+/// The codes of one block, a word of four for each quad, whatever their source looks like.
+void pack_codes(const CodedFormat& f, const std::byte* src, std::byte* dst) {
+  quant::Block block;
+  quant::unpack_block(f.dtype, src, block);
+  uint8_t stored[quant::kMaxBlockElems];
+  for (int e = 0; e < f.elems; ++e) {
+    const auto biased = static_cast<uint8_t>(block.code[e] + (f.levels ? 128 : f.bias));
+    stored[e] = f.levels ? kLevelIndex[biased] : biased;
+  }
+  for (int c = 0; c < f.chunks(); ++c, dst += f.chunk_bytes()) {
+    uint32_t quad[kQuads], line[kQuads + 2] = {};
+    std::memcpy(quad, stored + c * kChunk, sizeof quad);
+    pack_chunk(f, quad, line);
+    for (int i = 0; i < f.low_bits + f.high_bits; ++i) std::memcpy(dst + i * kLineBytes, &line[i], 4);
+  }
+}
+
+// The same for the commonest formats, whose codes need little more than to be moved: packing is most of what
+// loading a GGUF file takes.
+
+/// Bytes: stored with their bias, the other sign bit.
+void move_bytes(const std::byte* codes, std::byte* dst) {
+  for (int i = 0; i < kQuads; ++i, dst += kLineBytes) {
+    uint32_t word;
+    std::memcpy(&word, codes + 4 * i, 4);
+    word ^= 0x80808080u;
+    std::memcpy(dst, &word, 4);
+  }
+}
+/// Each byte holds an element and the one 16 further on, as a line does.
+void move_nibbles(const CodedFormat& f, const std::byte* codes, std::byte* dst) {
+  for (int c = 0; c < f.chunks(); ++c, codes += kChunk / 2, dst += f.chunk_bytes()) {
+    for (int i = 0; i < 4; ++i) std::memcpy(dst + i * kLineBytes, codes + 4 * i, 4);
+  }
+}
+/// Each byte holds an element of one chunk and one of the next.
+void move_paired_nibbles(const CodedFormat& f, const std::byte* codes, std::byte* dst) {
+  constexpr uint32_t kLow = 0x0f0f0f0fu;
+  for (int c = 0; c < f.chunks(); c += 2, codes += kChunk, dst += 2 * f.chunk_bytes()) {
+    uint32_t word[kQuads];
+    std::memcpy(word, codes, sizeof word);
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t even = (word[i] & kLow) | (word[i + 4] & kLow) << 4;
+      const uint32_t odd = (word[i] >> 4 & kLow) | (word[i + 4] & ~kLow);
+      std::memcpy(dst + i * kLineBytes, &even, 4);
+      std::memcpy(dst + f.chunk_bytes() + i * kLineBytes, &odd, 4);
+    }
+  }
+}
+
 /// One block of one row into its places in the tile's block at `dst`.
 void pack_block(const CodedFormat& f, const std::byte* src, int64_t lane, std::byte* dst) {
   const quant::BlockFormat& source = *quant::block_format(f.dtype);
@@ -61,19 +111,19 @@ void pack_block(const CodedFormat& f, const std::byte* src, int64_t lane, std::b
   for (int i = 0; i < f.extra_bytes; ++i)
     dst[f.extras_offset() + i * kTileRows + lane] = src[f.extra_offset + i];
 
-  quant::Block block;
-  quant::unpack_block(f.dtype, src, block);
-  uint8_t stored[quant::kMaxBlockElems];
-  for (int e = 0; e < f.elems; ++e) {
-    const auto biased = static_cast<uint8_t>(block.code[e] + (f.levels ? 128 : f.bias));
-    stored[e] = f.levels ? kLevelIndex[biased] : biased;
-  }
-  for (int c = 0; c < f.chunks(); ++c) {
-    uint32_t quad[kQuads], line[kQuads + 2] = {};
-    std::memcpy(quad, stored + c * kChunk, sizeof quad);
-    pack_chunk(f, quad, line);
-    std::byte* chunk = dst + f.chunks_offset() + c * f.chunk_bytes() + 4 * lane;
-    for (int i = 0; i < f.low_bits + f.high_bits; ++i) std::memcpy(chunk + i * kLineBytes, &line[i], 4);
+  std::byte* const codes = dst + f.chunks_offset() + 4 * lane;
+  switch (f.dtype) {
+    case DType::q8_0:
+      return move_bytes(src + f.bytes - f.elems, codes);
+    case DType::q4_0:
+    case DType::q4_1:
+    case DType::iq4_nl:
+    case DType::iq4_xs:
+      return move_nibbles(f, src + f.bytes - f.elems / 2, codes);
+    case DType::q4_k:
+      return move_paired_nibbles(f, src + f.bytes - f.elems / 2, codes);
+    default:
+      return pack_codes(f, src, codes);
   }
 }
 
