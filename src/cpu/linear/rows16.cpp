@@ -80,7 +80,7 @@ void move_bytes(const std::byte* codes, std::byte* dst) {
     std::memcpy(dst, &word, 4);
   }
 }
-/// Each byte holds an element and the one 16 further on, as a line does.
+/// Each byte holds an element of 32 and the one 16 further on, as a line does.
 void move_nibbles(const CodedFormat& f, const std::byte* codes, std::byte* dst) {
   for (int c = 0; c < f.chunks(); ++c, codes += kChunk / 2, dst += f.chunk_bytes()) {
     for (int i = 0; i < 4; ++i) std::memcpy(dst + i * kLineBytes, codes + 4 * i, 4);
@@ -98,6 +98,33 @@ void move_paired_nibbles(const CodedFormat& f, const std::byte* codes, std::byte
       std::memcpy(dst + i * kLineBytes, &even, 4);
       std::memcpy(dst + f.chunk_bytes() + i * kLineBytes, &odd, 4);
     }
+  }
+}
+
+/// Nibbles as above, and a word with the fifth bits of 32 elements, one after another.
+void move_nibbles_and_fifths(const CodedFormat& f, const std::byte* fifths, std::byte* dst) {
+  move_nibbles(f, fifths + 4, dst);
+  uint32_t bits, line = 0;
+  std::memcpy(&bits, fifths, 4);
+  // The multiplication puts four neighbours into the lowest bits of four bytes.
+  for (int i = 0; i < kQuads; ++i) line |= ((bits >> (4 * i) & 15) * 0x00204081u & 0x01010101u) << i;
+  std::memcpy(dst + 4 * kLineBytes, &line, 4);
+}
+/// q6_k: for each four chunks 64 bytes, whose low halves belong to the first two and high halves to the last
+/// two, and 32 bytes with two bits of each chunk.
+void move_six_bits(const CodedFormat& f, const std::byte* src, std::byte* dst) {
+  constexpr uint32_t kLow = 0x0f0f0f0fu, kTwo = 0x03030303u;
+  for (int c = 0; c < f.chunks(); ++c, dst += f.chunk_bytes()) {
+    uint32_t low[kQuads], high[kQuads], line[2] = {};
+    std::memcpy(low, src + c / 4 * 64 + c % 2 * 32, sizeof low);
+    std::memcpy(high, src + 128 + c / 4 * 32, sizeof high);
+    for (int i = 0; i < 4; ++i) {
+      const int half = c % 4 / 2 * 4;
+      const uint32_t nibbles = (low[i] >> half & kLow) | (low[i + 4] >> half & kLow) << 4;
+      std::memcpy(dst + i * kLineBytes, &nibbles, 4);
+      for (int j = 0; j < 2; ++j) line[j] |= (high[4 * j + i] >> (c % 4 * 2) & kTwo) << (2 * i);
+    }
+    for (int j = 0; j < 2; ++j) std::memcpy(dst + (4 + j) * kLineBytes, &line[j], 4);
   }
 }
 
@@ -120,6 +147,11 @@ void pack_block(const CodedFormat& f, const std::byte* src, int64_t lane, std::b
     case DType::iq4_nl:
     case DType::iq4_xs:
       return move_nibbles(f, src + f.bytes - f.elems / 2, codes);
+    case DType::q5_0:
+    case DType::q5_1:
+      return move_nibbles_and_fifths(f, src + f.bytes - f.elems / 2 - 4, codes);
+    case DType::q6_k:
+      return move_six_bits(f, src, codes);
     case DType::q4_k:
       return move_paired_nibbles(f, src + f.bytes - f.elems / 2, codes);
     default:
