@@ -93,6 +93,19 @@ TEST_F(Fixtures, AgreeWithThePlainKernels) { run_all("scalar", false); }
 TEST_F(Fixtures, AgreeUnderTheirOlderConfigs) { run_all("", true); }
 
 // int8 activations where weights are quantised, keys and values in f16: judged by distribution.
+TEST_F(Fixtures, AreCloseWithHalfPrecisionKeysAndValues) {
+  for (const Fixture& f : fixtures()) {
+    SCOPED_TRACE(f.name);
+    model::Recipe recipe;
+    recipe.activations = ops::Activations::f32;
+    recipe.max_seq_len = 128;
+    recipe.max_sequences = 2;
+    expect_verified(kFixtures + "/" + f.name, kFixtures + "/" + f.name + "/reference.safetensors", "", recipe,
+                    {.by_distribution = true, .max_kl = 1e-4, .min_top1 = 0.97});
+  }
+}
+
+// Where bf16 weights take bf16 inputs these models, whose weights are random, show what that rounding does.
 TEST_F(Fixtures, AreCloseInTheDefaultMode) {
   for (const Fixture& f : fixtures()) {
     SCOPED_TRACE(f.name);
@@ -100,7 +113,7 @@ TEST_F(Fixtures, AreCloseInTheDefaultMode) {
     recipe.max_seq_len = 128;
     recipe.max_sequences = 2;
     expect_verified(kFixtures + "/" + f.name, kFixtures + "/" + f.name + "/reference.safetensors", "", recipe,
-                    {.by_distribution = true, .max_kl = 1e-4, .min_top1 = 0.97});
+                    {.by_distribution = true, .max_kl = 1e-3, .min_top1 = 0.9});
   }
 }
 
