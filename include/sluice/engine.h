@@ -42,6 +42,7 @@ struct Options {
   int64_t max_num_seqs = 16;  // sequences running together
   int64_t max_num_batched_tokens = 512;
   int64_t kv_tokens = 0;           // tokens that the KV cache holds; 0: chosen from the two above
+  int64_t weight_budget = 0;       // bytes of weights that a GPU holds, the rest is streamed; 0: all
   bool float_activations = false;  // compute with quantised weights in fp32 instead of int8
   bool batch_invariant = false;    // a request's result does not depend on what else runs
 };

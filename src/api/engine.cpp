@@ -34,6 +34,7 @@ Result<model::Recipe> recipe_from(const Options& o) {
   r.max_sequences = o.max_num_seqs;
   r.max_batch_tokens = o.max_num_batched_tokens;
   r.kv_tokens = o.kv_tokens;
+  r.weight_budget = o.weight_budget;
   r.batch_invariant = o.batch_invariant;
   r.tensor_parallel = o.tensor_parallel;
   r.pipeline_parallel = o.pipeline_parallel;

@@ -23,10 +23,17 @@ class CudaStream final : public device::Stream {
  public:
   CudaStream() : queue_(make_queue()) {}
   CudaStream(const CudaStream&) = delete;
-  ~CudaStream() override { destroy(queue_); }
+  ~CudaStream() override {
+    destroy(queue_);
+    destroy_event(reached_);
+  }
 
   void synchronize() override { cuda::synchronize(queue_); }
   void copy(void* to, const void* from, size_t bytes) override { cuda::copy(queue_, to, from, bytes); }
+  void follow(device::Stream& other) override {
+    mark(static_cast<CudaStream&>(other).queue_, reached_);
+    await(queue_, reached_);
+  }
   std::unique_ptr<device::Recording> record(const std::function<void()>& work) override {
     return std::make_unique<CudaRecording>(cuda::record(queue_, work));
   }
@@ -37,6 +44,7 @@ class CudaStream final : public device::Stream {
 
  private:
   Queue queue_;
+  void* reached_ = make_event();  // of the stream that was followed last
 };
 
 /// The first GPU that the driver shows.

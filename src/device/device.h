@@ -39,6 +39,9 @@ class Stream {
   /// Queues a copy between memories of this device and of the host. Host memory that the device did not
   /// allocate may make the call wait.
   virtual void copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+  /// Work queued from now on waits for what is queued on `other` by now. While `other` is being recorded,
+  /// this stream's work goes into the same recording, until a call the other way round ends that.
+  virtual void follow(Stream& other) { static_cast<void>(other); }
   /// Records what `work` queues on this stream instead of doing it; null where the device cannot.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& work) {
     static_cast<void>(work);

@@ -54,9 +54,11 @@ sched::StepResult Executor::run(const sched::StepPlan& plan, const ContextOf& co
   try {
     const Step step{plan, context_of, vocab_limit, result};
     fill(step);
+    if (model_->streamer() != nullptr) model_->streamer()->prepare(*stream_);
     const int32_t rows = recorded_rows(plan);
     rows > 0 ? decode_recorded(step, rows) : compute(step);
   } catch (const std::exception& e) {
+    if (model_->streamer() != nullptr) model_->streamer()->forget();
     result.status = internal_error("step {} failed: {}", plan.step, e.what());
   }
   return result;

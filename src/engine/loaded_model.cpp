@@ -84,7 +84,12 @@ void LoadedModel::dequantise_types() {
 }
 
 Status LoadedModel::plan_memory() {
-  plan_.weights = program_.weight_bytes;
+  if (recipe_.weight_budget > 0 && backend_.device->shares_host_memory())
+    return unsupported("--weight_budget is for devices with memory of their own; leave it out on {}",
+                       backend_.device->info().kind);
+  SLUICE_ASSIGN(places_, place_weights(program_, static_cast<uint64_t>(recipe_.weight_budget)));
+  plan_.weights = places_.device_bytes;
+  plan_.streamed = places_.host_bytes;
   plan_.activations = program_.activation_bytes;
   constexpr uint64_t kLeastWorkspace = 64;  // kernels may be handed its address in any case
   plan_.workspace = std::max(program_.workspace_bytes, kLeastWorkspace);
@@ -125,7 +130,13 @@ Status LoadedModel::plan_memory() {
 
 Status LoadedModel::allocate(const LoadOptions& options) {
   device::Device& device = *backend_.device;
-  SLUICE_ASSIGN(memory_.weights, weights_->load(program_, device, options.threads, options.verify_checksums));
+  SLUICE_ASSIGN(LoadedWeights weights,
+                weights_->load(program_, places_, device, options.threads, options.verify_checksums));
+  memory_.weights = std::move(weights.at);
+  if (!places_.streamed.empty()) {
+    streamer_ = std::make_unique<WeightStreamer>(device, places_, weights.device, weights.host);
+    memory_.gate = streamer_.get();
+  }
   SLUICE_ASSIGN(activations_, device.allocate(plan_.activations, "activations"));
   SLUICE_ASSIGN(workspace_, device.allocate(plan_.workspace, "workspace"));
   memory_.activations = activations_.data();

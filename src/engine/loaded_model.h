@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/weight_streamer.h"
 #include "kv/layout.h"
 #include "model/recipe.h"
 #include "ops/ops.h"
@@ -15,7 +16,8 @@ namespace sluice::engine {
 
 /// What the engine takes, in bytes, decided before any of it is allocated.
 struct MemoryPlan {
-  uint64_t weights = 0;
+  uint64_t weights = 0;   // on the device: without what is streamed, with the slots that it goes through
+  uint64_t streamed = 0;  // weights kept in pinned memory of the host
   uint64_t activations = 0;
   uint64_t workspace = 0;
   struct Group {
@@ -32,7 +34,7 @@ struct MemoryPlan {
   uint64_t kv_bytes() const;
   /// In the device's memory.
   uint64_t on_device() const { return weights + activations + workspace + kv_bytes() + batch + sampling; }
-  uint64_t total() const { return on_device() + pinned + tokenizer; }
+  uint64_t total() const { return on_device() + streamed + pinned + tokenizer; }
   /// "weights 14 MiB, KV cache 3 MiB, ...": what a refusal shows.
   std::string summary() const;
 };
@@ -65,6 +67,7 @@ class LoadedModel {
   const kv::Layout& kv_layout() const { return kv_layout_; }
   const model::RoleTypes& types() const { return types_; }
   ops::Backend& backend() { return backend_; }
+  WeightStreamer* streamer() const { return streamer_.get(); }  // null where all weights are in place
   const std::vector<std::string>& notes() const { return notes_; }
 
   ~LoadedModel();
@@ -84,7 +87,9 @@ class LoadedModel {
   program::Program program_;
   MemoryPlan plan_;
   kv::Layout kv_layout_;
+  WeightPlaces places_;
   std::unique_ptr<WeightStore> weights_;
+  std::unique_ptr<WeightStreamer> streamer_;
   device::Buffer activations_, workspace_, caches_;
   program::Memory memory_;
   std::vector<std::string> notes_;

@@ -22,11 +22,14 @@ using ::testing::HasSubstr;
 using testing::Outcome;
 using testing::RemoteControl;
 
-const std::string& tiny() {
-  static const model::testing::TempDirectory directory;
-  static const Status written = model::testing::write_tiny_checkpoint(directory.path(), {});
-  SLUICE_CHECK(written.ok(), "{}", written.message());
-  return directory.path();
+const std::string& tiny(const model::testing::TinyModel& model = {}) {
+  static std::map<std::string, model::testing::TempDirectory> made;
+  const auto [it, is_new] = made.try_emplace(fmt::format("{} {}", model.arch, model.layers));
+  if (is_new) {
+    const Status written = model::testing::write_tiny_checkpoint(it->second.path(), model);
+    SLUICE_CHECK(written.ok(), "{}", written.message());
+  }
+  return it->second.path();
 }
 
 model::Recipe recipe() {
@@ -46,8 +49,10 @@ struct Remote {
   std::shared_ptr<RemoteControl> control = std::make_shared<RemoteControl>();
   std::unique_ptr<Core> core;
 
-  explicit Remote(const model::Recipe& r = recipe()) {
-    auto model = LoadedModel::load(tiny(), r, testing::make_remote_backend(control), {});
+  explicit Remote(const model::Recipe& r = recipe(), const std::string& path = tiny(),
+                  bool eager_copies = false) {
+    control->eager_copies = eager_copies;
+    auto model = LoadedModel::load(path, r, testing::make_remote_backend(control), {});
     SLUICE_CHECK(model.ok(), "{}", model.status().message());
     auto made = Core::create(*std::move(model));
     SLUICE_CHECK(made.ok(), "{}", made.status().message());
@@ -256,6 +261,88 @@ TEST(Remote, RefusesAModelThatDoesNotFitWithThePlan) {
   auto enough = std::make_shared<RemoteControl>();
   enough->capacity = needed;
   EXPECT_TRUE(load(enough).ok());
+}
+
+// --- weights that are streamed
+
+/// Budgets from all layers streamed to none.
+std::vector<int64_t> budgets(const std::string& path, int64_t* all) {
+  model::Recipe r = recipe();
+  r.weight_budget = 1;
+  const auto refused =
+      LoadedModel::plan_only(path, r, testing::make_remote_backend(std::make_shared<RemoteControl>()), {});
+  EXPECT_EQ(refused.status().code(), StatusCode::resource_exhausted);
+  const std::string text = refused.status().message();
+  const int64_t least = std::stoll(text.substr(text.find("at least ") + 9));
+  *all = static_cast<int64_t>(Remote(recipe(), path).core->model().plan().weights);
+  return {least, (2 * least + *all) / 3, (least + 2 * *all) / 3};
+}
+
+TEST(WeightBudget, ResultsAreThoseOfResidentWeights) {
+  const std::vector<CoreRequest> all = mixed_requests(24);
+  const std::vector<model::testing::TinyModel> models = {{.layers = 7}, {.arch = "mixtral", .layers = 4}};
+  for (const model::testing::TinyModel& model : models) {
+    const std::string& path = tiny(model);
+    const Remote resident(recipe(), path);
+    const std::vector<Outcome> want = outcomes_of(*resident.core, all);
+    int64_t whole = 0;
+    for (const int64_t budget : budgets(path, &whole)) {
+      for (const bool eager : {false, true}) {
+        SCOPED_TRACE(fmt::format("{}: {} of {} bytes, eager {}", model.arch, budget, whole, eager));
+        model::Recipe r = recipe();
+        r.weight_budget = budget;
+        const Remote remote(r, path, eager);
+        const MemoryPlan& plan = remote.core->model().plan();
+        EXPECT_LE(plan.weights, static_cast<uint64_t>(budget));
+        EXPECT_GT(plan.streamed, 0u);
+        EXPECT_EQ(remote.control->device_bytes, plan.on_device());
+        EXPECT_EQ(remote.control->host_bytes, plan.pinned + plan.streamed);
+        const std::vector<Outcome> got = outcomes_of(*remote.core, all);
+        EXPECT_GT(remote.control->replays, 20);
+        for (size_t i = 0; i < all.size(); ++i) {
+          EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
+          EXPECT_EQ(got[i].logprobs, want[i].logprobs) << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(WeightBudget, IsNotTouchedByFaults) {
+  const std::string& path = tiny({.layers = 7});
+  int64_t whole = 0;
+  model::Recipe r = recipe();
+  r.weight_budget = budgets(path, &whole).front();
+  std::mt19937 random(3);
+  const std::vector<CoreRequest> all = {request(random, 40, 6), request(random, 9, 6)};
+  for (const bool eager : {false, true}) {
+    const Remote remote(r, path, eager);
+    const std::vector<Outcome> want = outcomes_of(*remote.core, all);
+    int64_t works = remote.control->works;
+    static_cast<void>(outcomes_of(*remote.core, all));
+    works = remote.control->works - works;
+    for (int64_t at = 0; at < works; at += 1 + works / 60) {
+      remote.control->fail_at = remote.control->works + at;
+      static_cast<void>(outcomes_of(*remote.core, all));
+      const std::vector<Outcome> after = outcomes_of(*remote.core, all);
+      for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(after[i].tokens, want[i].tokens) << "fault at " << at;
+    }
+  }
+}
+
+TEST(WeightBudget, ThatHoldsAllStreamsNothing) {
+  model::Recipe r = recipe();
+  r.weight_budget = int64_t{1} << 30;
+  const Remote remote(r);
+  EXPECT_EQ(remote.core->model().streamer(), nullptr);
+  EXPECT_EQ(remote.core->model().plan().streamed, 0u);
+}
+
+TEST(WeightBudget, IsRefusedWhereTheHostsMemoryIsTheDevices) {
+  model::Recipe r = recipe();
+  r.weight_budget = int64_t{1} << 30;
+  const auto core = testing::open_core(tiny(), r);
+  EXPECT_THAT(core.status().message(), HasSubstr("--weight_budget"));
 }
 
 }  // namespace

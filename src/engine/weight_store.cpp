@@ -13,11 +13,48 @@
 namespace sluice::engine {
 namespace {
 
-std::vector<const std::byte*> addresses(const program::Program& program, const std::byte* arena) {
-  std::vector<const std::byte*> out;
-  for (const program::WeightInfo& weight : program.weights) out.push_back(arena + weight.offset);
-  return out;
-}
+/// The memory that weights are put into.
+class Arenas {
+ public:
+  static Result<Arenas> make(const WeightPlaces& places, device::Device& device, int threads) {
+    SLUICE_ASSIGN(Uploader uploader, Uploader::make(device, threads));
+    Arenas arenas(places, std::move(uploader));
+    SLUICE_ASSIGN(arenas.device_, device.allocate(places.device_bytes, "weights"));
+    if (places.host_bytes > 0) {
+      SLUICE_ASSIGN(arenas.host_, device.allocate_host(places.host_bytes, "streamed weights"));
+    }
+    return arenas;
+  }
+
+  /// Where a part of a weight can be written at once; nullptr: it must be put.
+  std::byte* direct(size_t weight, uint64_t offset, bool shares_host_memory) const {
+    const WeightPlaces::Place& place = places_->weights[weight];
+    if (place.host) return host_.data() + *place.host + offset;
+    return shares_host_memory ? device_.data() + place.device + offset : nullptr;
+  }
+  void put(size_t weight, uint64_t offset, std::span<const std::byte> bytes) {
+    const WeightPlaces::Place& place = places_->weights[weight];
+    if (place.host) {
+      std::memcpy(host_.data() + *place.host + offset, bytes.data(), bytes.size());
+    } else {
+      uploader_.put(device_.data() + place.device + offset, bytes);
+    }
+  }
+  LoadedWeights finish() {
+    uploader_.finish();
+    LoadedWeights out{.at = {}, .device = device_.data(), .host = host_.data()};
+    for (const WeightPlaces::Place& place : places_->weights) out.at.push_back(device_.data() + place.device);
+    return out;
+  }
+  /// The memory itself, for whoever keeps it.
+  std::pair<device::Buffer, device::Buffer> release() { return {std::move(device_), std::move(host_)}; }
+
+ private:
+  Arenas(const WeightPlaces& places, Uploader uploader) : places_(&places), uploader_(std::move(uploader)) {}
+  const WeightPlaces* places_;
+  Uploader uploader_;
+  device::Buffer device_, host_;
+};
 
 class CheckpointWeights final : public WeightStore {
  public:
@@ -30,36 +67,36 @@ class CheckpointWeights final : public WeightStore {
   }
   program::Wishes wishes(const device::DeviceInfo&) const override { return {}; }
 
-  Result<std::vector<const std::byte*>> load(const program::Program& program, device::Device& device,
-                                             int threads, bool) override {
-    SLUICE_ASSIGN(arena_, device.allocate(program.weight_bytes, "weights"));
-    SLUICE_ASSIGN(Uploader uploader, Uploader::make(device, threads));
-    std::vector<std::byte> packed;  // of one copy, where the device does not share the host's memory
+  Result<LoadedWeights> load(const program::Program& program, const WeightPlaces& places,
+                             device::Device& device, int threads, bool) override {
+    SLUICE_ASSIGN(Arenas arenas, Arenas::make(places, device, threads));
+    std::vector<std::byte> packed;  // of one copy, where it cannot be packed into its place
     for (size_t i = 0; i < program.weights.size(); ++i) {
       const program::WeightInfo& weight = program.weights[i];
-      std::byte* at = arena_.data() + weight.offset;
       if (weight.constant) {
-        uploader.put(at, std::as_bytes(std::span(program.constants[i])));
+        arenas.put(i, 0, std::as_bytes(std::span(program.constants[i])));
         continue;
       }
       const uint64_t copy_bytes = weight.bytes / static_cast<uint64_t>(weight.copies);
-      for (int64_t c = 0; c < weight.copies; ++c, at += copy_bytes) {
-        if (device.shares_host_memory()) {
-          SLUICE_TRY(program::pack_weight(model_, weight, c, {at, copy_bytes}, threads));
+      for (int64_t c = 0; c < weight.copies; ++c) {
+        const uint64_t offset = static_cast<uint64_t>(c) * copy_bytes;
+        if (std::byte* to = arenas.direct(i, offset, device.shares_host_memory())) {
+          SLUICE_TRY(program::pack_weight(model_, weight, c, {to, copy_bytes}, threads));
           continue;
         }
         packed.assign(copy_bytes, std::byte{0});
         SLUICE_TRY(program::pack_weight(model_, weight, c, packed, threads));
-        uploader.put(at, packed);
+        arenas.put(i, offset, packed);
       }
     }
-    uploader.finish();
-    return addresses(program, arena_.data());
+    LoadedWeights out = arenas.finish();
+    memory_ = arenas.release();
+    return out;
   }
 
  private:
   model::Model model_;
-  device::Buffer arena_;
+  std::pair<device::Buffer, device::Buffer> memory_;
 };
 
 class EngineWeights final : public WeightStore {
@@ -90,8 +127,8 @@ class EngineWeights final : public WeightStore {
     return wishes;
   }
 
-  Result<std::vector<const std::byte*>> load(const program::Program& program, device::Device& device,
-                                             int threads, bool verify_checksums) override {
+  Result<LoadedWeights> load(const program::Program& program, const WeightPlaces& places,
+                             device::Device& device, int threads, bool verify_checksums) override {
     SLUICE_TRY(dir_.load({.verify = verify_checksums, .threads = threads}));
     std::map<std::string_view, const artifact::TensorEntry*> entries;
     for (const artifact::TensorEntry& tensor : dir_.manifest().tensors) entries[tensor.name] = &tensor;
@@ -111,24 +148,25 @@ class EngineWeights final : public WeightStore {
       }
       out.push_back(dir_.weights().data() + t->offset);
     }
-    if (!device.shares_host_memory()) return copy_to(device, program, out, threads);
-    return out;
+    if (!device.shares_host_memory()) return copy_to(device, program, places, out, threads);
+    return LoadedWeights{.at = std::move(out)};
   }
 
  private:
-  Result<std::vector<const std::byte*>> copy_to(device::Device& device, const program::Program& program,
-                                                std::span<const std::byte* const> mapped, int threads) {
-    SLUICE_ASSIGN(arena_, device.allocate(program.weight_bytes, "weights"));
-    SLUICE_ASSIGN(Uploader uploader, Uploader::make(device, threads));
+  Result<LoadedWeights> copy_to(device::Device& device, const program::Program& program,
+                                const WeightPlaces& places, std::span<const std::byte* const> mapped,
+                                int threads) {
+    SLUICE_ASSIGN(Arenas arenas, Arenas::make(places, device, threads));
     for (size_t i = 0; i < program.weights.size(); ++i)
-      uploader.put(arena_.data() + program.weights[i].offset, {mapped[i], program.weights[i].bytes});
-    uploader.finish();
-    return addresses(program, arena_.data());
+      arenas.put(i, 0, {mapped[i], program.weights[i].bytes});
+    LoadedWeights out = arenas.finish();
+    memory_ = arenas.release();
+    return out;
   }
 
   artifact::EngineDir dir_;
   artifact::Tuning tuning_;
-  device::Buffer arena_;  // of devices that do not read the mapped files
+  std::pair<device::Buffer, device::Buffer> memory_;  // of devices that do not read the mapped files
 };
 
 }  // namespace

@@ -7,10 +7,18 @@
 #include <vector>
 
 #include "device/device.h"
+#include "engine/weight_places.h"
 #include "model/recipe.h"
 #include "program/program.h"
 
 namespace sluice::engine {
+
+/// Weights in memory, owned by the store that loaded them.
+struct LoadedWeights {
+  std::vector<const std::byte*> at;  // (Program::weights): where kernels read them
+  std::byte* device = nullptr;       // the arenas that places speak of, where there are streamed layers
+  const std::byte* host = nullptr;
+};
 
 class WeightStore {
  public:
@@ -27,9 +35,9 @@ class WeightStore {
   /// checkpoints.
   virtual const model::Recipe* stored_recipe() const { return nullptr; }
 
-  /// Brings the weights of `program` into memory of `device` and gives one pointer for each.
-  virtual Result<std::vector<const std::byte*>> load(const program::Program& program, device::Device& device,
-                                                     int threads, bool verify_checksums) = 0;
+  /// Brings the weights of `program` into memory of `device`, and of the host where `places` has them there.
+  virtual Result<LoadedWeights> load(const program::Program& program, const WeightPlaces& places,
+                                     device::Device& device, int threads, bool verify_checksums) = 0;
 };
 
 /// Opens whatever `path` is.

@@ -31,10 +31,11 @@ struct Recipe {
   ops::Activations activations = ops::Activations::int8;  // int8: with quantised weights only
   DType kv = DType::f16;
   int64_t page_tokens = 32;
-  int64_t max_seq_len = 0;         // tokens of one sequence, prompt and output; 0: min(model's, 4096)
-  int64_t max_sequences = 0;       // running together; 0: 16
-  int64_t max_batch_tokens = 0;    // of one step; 0: 512
-  int64_t kv_tokens = 0;           // capacity of the KV pool; 0: max(max_seq_len, 256 * max_sequences)
+  int64_t max_seq_len = 0;       // tokens of one sequence, prompt and output; 0: min(model's, 4096)
+  int64_t max_sequences = 0;     // running together; 0: 16
+  int64_t max_batch_tokens = 0;  // of one step; 0: 512
+  int64_t kv_tokens = 0;         // capacity of the KV pool; 0: max(max_seq_len, 256 * max_sequences)
+  int64_t weight_budget = 0;     // bytes of weights that a device with memory of its own holds; 0: all
   bool batch_invariant = false;
   int64_t tensor_parallel = 1;
   int64_t pipeline_parallel = 1;
@@ -44,7 +45,7 @@ struct Recipe {
         v("page_tokens", s.page_tokens);
     v("max_seq_len", s.max_seq_len), v("max_sequences", s.max_sequences),
         v("max_batch_tokens", s.max_batch_tokens);
-    v("kv_tokens", s.kv_tokens), v("batch_invariant", s.batch_invariant),
+    v("kv_tokens", s.kv_tokens), v("weight_budget", s.weight_budget), v("batch_invariant", s.batch_invariant),
         v("tensor_parallel", s.tensor_parallel);
     v("pipeline_parallel", s.pipeline_parallel);
   }
@@ -63,7 +64,8 @@ Result<std::vector<PrecisionRule>> precision_from_name(const std::string& name);
 /// being type names.
 Result<std::vector<PrecisionRule>> precision_from_json(const Json& document, const std::string& origin);
 
-/// Sizes that `recipe` leaves open (0) as an engine was made with. A stored KV size counts only with the sizes it was for.
+/// Sizes that `recipe` leaves open (0) as an engine was made with. A stored KV size counts only with the
+/// sizes it was for.
 void inherit_sizes(Recipe& recipe, const Recipe& stored);
 
 /// Fills in what the recipe leaves to the model and checks it: sizes in range, rules that name existing

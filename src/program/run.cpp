@@ -82,9 +82,17 @@ void run(const Program& program, const Memory& memory, const Batch& batch, devic
     stream.synchronize();
     (*observer)(step);
   };
+  int32_t layer = -1;  // the steps of a layer are neighbours
+  const auto change_layer = [&](int32_t next) {
+    if (memory.gate == nullptr || next == layer) return;
+    if (layer >= 0) memory.gate->leave(layer, stream);
+    layer = next;
+    if (layer >= 0) memory.gate->enter(layer, stream);
+  };
   const auto execute = [&](const Batch& part, size_t begin, size_t end) {
     const Runner runner(program, memory, part);
     for (size_t i = begin; i < end; ++i) {
+      change_layer(program.steps[i].layer);
       observe(i);
       std::visit([&](const auto& s) { s.kernel->run(s.desc, runner.args(s), launch); }, program.steps[i].op);
     }
@@ -92,7 +100,9 @@ void run(const Program& program, const Memory& memory, const Batch& batch, devic
   const size_t body = static_cast<size_t>(std::find_if(program.steps.begin(), program.steps.end(),
                                                        [](const Step& s) { return s.rows == Rows::logits; }) -
                                           program.steps.begin());
+  if (memory.gate != nullptr) memory.gate->begin(stream);
   execute(batch, 0, body);
+  change_layer(-1);
   const size_t slice = static_cast<size_t>(program.limits.logits);
   for (size_t first = 0; first < batch.logit_rows.size(); first += slice) {
     Batch part = batch;
@@ -100,6 +110,7 @@ void run(const Program& program, const Memory& memory, const Batch& batch, devic
     execute(part, body, program.steps.size());
     sink(first, matrix(program, memory, program.logits, static_cast<int64_t>(part.logit_rows.size())));
   }
+  if (memory.gate != nullptr) memory.gate->finish(stream);
   observe(program.steps.size());
 }
 

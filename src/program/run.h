@@ -21,6 +21,17 @@ struct Batch {
   ops::DeviceSequences on_device = {};      // for devices that do not share the host's memory
 };
 
+/// Told of what a step is about to do, where weights are not always in place. A step begins and finishes
+/// once; each of its layers is entered and left, in order.
+class LayerGate {
+ public:
+  virtual ~LayerGate() = default;
+  virtual void begin(device::Stream& stream) = 0;
+  virtual void enter(int32_t layer, device::Stream& stream) = 0;
+  virtual void leave(int32_t layer, device::Stream& stream) = 0;
+  virtual void finish(device::Stream& stream) = 0;
+};
+
 /// The memory that a Program runs in.
 struct Memory {
   std::byte* activations = nullptr;
@@ -31,6 +42,7 @@ struct Memory {
     std::byte* values = nullptr;
   };
   std::vector<Cache> caches;  // (Program::caches)
+  LayerGate* gate = nullptr;  // nullptr: all weights are in place
 };
 
 /// Called before step i runs, when all before it is done, and once more with i = steps.size() at the end. For

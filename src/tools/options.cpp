@@ -76,6 +76,13 @@ void RecipeOptions::declare(CLI::App& app) {
   number("--max_num_seqs,--batch_size", base.max_sequences, "Sequences that run together [16]");
   number("--max_num_batched_tokens", base.max_batch_tokens, "Tokens of one step [512]");
   number("--kv_tokens", base.kv_tokens, "Tokens that the KV cache holds [by the two above]");
+  app.add_option("--weight_budget", base.weight_budget,
+                 "Bytes of weights that the GPU holds, e.g. 20GiB; the layers beyond come from the host's "
+                 "memory while "
+                 "others compute [all]")
+      ->type_name("BYTES")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
   app.add_flag("--batch_invariant", base.batch_invariant,
                "Results do not depend on what else is in the batch, to the bit");
   number("--tensor_parallel", base.tensor_parallel, "Devices that share each layer: 1");

@@ -38,6 +38,7 @@ Section memory_section(const engine::MemoryPlan& plan) {
     table.add({what, std::move(detail), std::to_string(bytes)});
   };
   row("weights", "", plan.weights);
+  if (plan.streamed > 0) row("streamed", "weights in pinned memory of the host", plan.streamed);
   for (const engine::MemoryPlan::Group& g : plan.kv) {
     const uint64_t bytes = static_cast<uint64_t>(g.pages) * g.page_bytes;
     kv.push_back({{"window", g.window}, {"pages", g.pages}, {"page_bytes", g.page_bytes}, {"bytes", bytes}});
@@ -58,6 +59,7 @@ Section memory_section(const engine::MemoryPlan& plan) {
   row("total", format_bytes(plan.total()), plan.total());
   return {"memory",
           {{"weights", plan.weights},
+           {"streamed", plan.streamed},
            {"activations", plan.activations},
            {"workspace", plan.workspace},
            {"kv", std::move(kv)},

@@ -106,6 +106,9 @@ float milliseconds(void* from, void* to) {
   check(cudaEventElapsedTime(&ms, static_cast<cudaEvent_t>(from), static_cast<cudaEvent_t>(to)), "an event's time");
   return ms;
 }
+void await(Queue queue, void* event) {
+  check(cudaStreamWaitEvent(queue, static_cast<cudaEvent_t>(event), 0), "waiting for an event");
+}
 void destroy_event(void* event) { static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(event))); }
 
 }  // namespace sluice::cuda

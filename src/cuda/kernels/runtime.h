@@ -50,6 +50,8 @@ void destroy(CUgraphExec_st* graph);
 void* make_event();
 void mark(Queue queue, void* event);
 float milliseconds(void* from, void* to);
+/// Work queued from now on waits for the event.
+void await(Queue queue, void* event);
 void destroy_event(void* event);
 
 }  // namespace sluice::cuda

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <type_traits>
 #include <vector>
@@ -27,47 +28,56 @@ struct RemoteControl {
   uint64_t device_bytes = 0, host_bytes = 0;  // allocated now
   int64_t works = 0;                          // kernels and copies done so far
   int64_t replays = 0;                        // of recorded work
+  bool eager_copies = false;                  // copies that wait for nothing are done at once
   int64_t fail_at = -1;                       // the work that throws, as `works` counts; -1: none
 };
 
 using Work = std::function<void()>;
 
+class RemoteStream;
 class RemoteRecording final : public device::Recording {
  public:
   std::vector<Work> work;
+  std::set<RemoteStream*> forked, joined;  // streams beside the one that is recorded
 };
 
 class RemoteStream final : public device::Stream {
  public:
   explicit RemoteStream(std::shared_ptr<RemoteControl> control) : control_(std::move(control)) {}
 
-  void queue(Work work) {
-    if (recording_ != nullptr) {
-      recording_->work.push_back(std::move(work));
-    } else {
-      queue_.push_back(std::move(work));
-    }
-  }
+  void queue(Work work) { queue(Item{std::move(work)}); }
   void synchronize() override {
     SLUICE_CHECK(recording_ == nullptr, "waiting for work that is being recorded");
-    while (!queue_.empty()) {
-      const Work work = std::move(queue_.front());
-      queue_.pop_front();
-      if (control_->works++ == control_->fail_at) {
-        queue_.clear();
-        throw std::runtime_error("an injected fault of the device");
-      }
-      work();
-    }
+    run_until(queued_);
   }
   void copy(void* to, const void* from, size_t bytes) override {
-    queue([=] { std::memcpy(to, from, bytes); });
+    queue(Item{.work = [=] { std::memcpy(to, from, bytes); }, .is_copy = true});
+  }
+  void follow(device::Stream& stream) override {
+    auto& other = static_cast<RemoteStream&>(stream);
+    if (other.recording_ != nullptr && recording_ == nullptr) {
+      recording_ = other.recording_;
+      recording_->forked.insert(this);
+    } else if (recording_ != nullptr) {
+      // As CUDA has it: a recording depends on nothing outside it, and ends with all that it forked joined
+      // again.
+      SLUICE_CHECK(other.recording_ == recording_, "recorded work waits for work that is not recorded");
+      recording_->joined.insert(&other);
+      recording_->joined.erase(this);
+    } else {
+      const int64_t mark = other.queued_;
+      queue(Item{.work = [&other, mark] { other.run_until(mark); }, .after = &other, .mark = mark});
+    }
   }
   std::unique_ptr<device::Recording> record(const std::function<void()>& work) override {
     auto recording = std::make_unique<RemoteRecording>();
     recording_ = recording.get();
     work();
     recording_ = nullptr;
+    for (RemoteStream* stream : recording->forked) {
+      SLUICE_CHECK(recording->joined.contains(stream), "recorded work of another stream is never waited for");
+      stream->recording_ = nullptr;
+    }
     return recording;
   }
   void replay(const device::Recording& recording) override {
@@ -76,8 +86,43 @@ class RemoteStream final : public device::Stream {
   }
 
  private:
+  struct Item {
+    Work work;
+    bool is_copy = false;
+    RemoteStream* after = nullptr;  // waits for that stream's first `mark` works
+    int64_t mark = 0;
+  };
+  void queue(Item item) {
+    if (recording_ != nullptr) {
+      recording_->joined.erase(this);
+      recording_->work.push_back(std::move(item.work));
+      return;
+    }
+    queue_.push_back(std::move(item));
+    ++queued_;
+    const auto can_run = [&] {
+      const Item& next = queue_.front();
+      return next.is_copy || (next.after != nullptr && next.after->done_ >= next.mark);
+    };
+    while (control_->eager_copies && !queue_.empty() && can_run()) run_until(done_ + 1);
+  }
+  void run_until(int64_t mark) {
+    while (done_ < mark) {
+      const Item item = std::move(queue_.front());
+      queue_.pop_front();
+      ++done_;
+      if (control_->works++ == control_->fail_at) {
+        queue_.clear();
+        done_ = queued_;
+        throw std::runtime_error("an injected fault of the device");
+      }
+      item.work();
+    }
+  }
+
   std::shared_ptr<RemoteControl> control_;
-  std::deque<Work> queue_;
+  std::deque<Item> queue_;
+  int64_t queued_ = 0, done_ = 0;  // works so far
   RemoteRecording* recording_ = nullptr;
 };
 
