@@ -35,10 +35,24 @@ void ConstrainedChoice::prepare() {
   });
 }
 
-Status ConstrainedChoice::restrict(std::span<float> logits) {
+Status ConstrainedChoice::ready() {
   if (task_) task_->finish();
   SLUICE_TRY(status_);
   if (exhausted_) return internal_error("the output is whole; nothing may be chosen behind it");
+  return {};
+}
+
+bool ConstrainedChoice::is_end(int32_t token) const {
+  return std::find(end_ids_.begin(), end_ids_.end(), token) != end_ids_.end() && state_.can_end();
+}
+
+Result<bool> ConstrainedChoice::allows(int32_t token) {
+  SLUICE_TRY(ready());
+  return mask_->test(token) || is_end(token);
+}
+
+Status ConstrainedChoice::restrict(std::span<float> logits) {
+  SLUICE_TRY(ready());
   std::vector<std::pair<size_t, float>> ends;
   if (state_.can_end()) {
     for (int32_t id : end_ids_) {
@@ -56,7 +70,7 @@ Status ConstrainedChoice::chosen(int32_t token) {
   if (!state_.accept(token)) {
     // An end of text; the sequence has no more choices to make, unless its end is no end after all
     // (min_tokens).
-    if (std::find(end_ids_.begin(), end_ids_.end(), token) != end_ids_.end() && state_.can_end()) return {};
+    if (is_end(token)) return {};
     return status_ = internal_error("token {} was chosen and does not fit the grammar", token);
   }
   exhausted_ = state_.exhausted();

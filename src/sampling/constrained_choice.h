@@ -21,15 +21,19 @@ class ConstrainedChoice {
   ConstrainedChoice(const ConstrainedChoice&) = delete;
   ConstrainedChoice& operator=(const ConstrainedChoice&) = delete;
 
+  Result<bool> allows(int32_t token);
   /// Minus infinity for every token that may not be next.
   Status restrict(std::span<float> logits);
-  /// Goes on by a token that restrict() left, and begins with the mask behind it.
+  /// Goes on by a token that is allowed, and begins with the mask behind it.
   Status chosen(int32_t token);
   /// Nothing but the end may follow.
   bool exhausted() const { return exhausted_; }
 
  private:
   void prepare();
+  /// Waits for the mask.
+  Status ready();
+  bool is_end(int32_t token) const;
 
   std::shared_ptr<const Constraint> constraint_;
   std::vector<int32_t> end_ids_;

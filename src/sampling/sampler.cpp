@@ -200,11 +200,19 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
     logits = logits.first(static_cast<size_t>(vocab_limit));
   Scan best = scan(logits);
   SLUICE_TRY(usable(best));
-  const bool reshaped = penalties_ || too_short_to_end() || constrained_;
+  bool reshaped = penalties_ || too_short_to_end();
+  if (constrained_) {
+    // The model's favourite mostly fits: then nothing needs to be masked.
+    bool fits = false;
+    if (params_.temperature == 0 && !reshaped) {
+      SLUICE_ASSIGN(fits, constrained_->allows(best.argmax));
+    }
+    reshaped |= !fits;
+  }
   std::optional<std::vector<float>> kept;  // log-probabilities are of the model's own distribution
   if (params_.logprobs >= 0 && reshaped) kept.emplace(logits.begin(), logits.end());
   if (penalties_) penalise(logits);
-  if (constrained_) SLUICE_TRY(constrained_->restrict(logits));
+  if (constrained_ && reshaped) SLUICE_TRY(constrained_->restrict(logits));
   if (too_short_to_end()) {
     for (int32_t id : end_ids_) {
       if (static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] = -INFINITY;
