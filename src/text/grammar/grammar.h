@@ -41,8 +41,8 @@ struct Limits {
   size_t max_nodes = 400'000;                 // of expressions
   size_t max_rules = 5'000;
   size_t max_nfa_states = 1'500'000;
-  size_t max_states = 150'000;  // of the automaton
-  std::chrono::milliseconds max_time{1500};
+  size_t max_states = 150'000;               // of the automaton
+  std::chrono::milliseconds max_time{1500};  // of the compiling thread, on a CPU
 };
 
 /// One edge of a graph: from one vertex to another by `label`, an expression; kEpsilon: by nothing.
