@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 
 #include "ops/cases.h"
@@ -12,6 +13,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr uint64_t kLargerThanCaches = uint64_t{192} << 20;
+constexpr uint64_t kMostCalls = 10000;
 
 template <typename Op>
 Cost cost_of(const Case<Op>& c) {
@@ -42,9 +44,10 @@ struct Rotation {
   Bytes copies;
   uint64_t bytes = 0, next = 0;
 
-  void fill(const std::byte* weight, uint64_t size) {
+  void fill(const std::byte* weight, uint64_t size, uint64_t calls) {
+    if (bytes == size) return;  // the same weight for another kernel
     bytes = size;
-    copies = Bytes(std::max<uint64_t>(1, kLargerThanCaches / size) * size);
+    copies = Bytes(std::clamp<uint64_t>(kLargerThanCaches / size, 1, calls) * size);
     for (uint64_t at = 0; at < copies.size(); at += size) std::memcpy(copies.data() + at, weight, size);
   }
   const std::byte* take() {
@@ -54,21 +57,28 @@ struct Rotation {
   }
 };
 
+/// When a case has been timed enough: after either.
+struct Effort {
+  double seconds = 0;
+  uint64_t calls = kMostCalls;
+};
+
 struct Timing {
   double min = 0, median = 0;
 };
 
 template <typename Op>
-Timing time_calls(Problem<Op>& problem, const Kernel<Op>& kernel, const Launch& launch, double budget) {
+Timing time_calls(Problem<Op>& problem, const Kernel<Op>& kernel, const Launch& launch, const Effort& effort,
+                  Rotation& rotation) {
   auto args = problem.args(kernel);
-  Rotation rotation;
   if constexpr (std::is_same_v<Op, Linear>)
     rotation.fill(args.weight,
-                  kernel.layout->packed_bytes(problem.desc.weight, problem.desc.n, problem.desc.k));
+                  kernel.layout->packed_bytes(problem.desc.weight, problem.desc.n, problem.desc.k),
+                  effort.calls);
   std::vector<double> seconds;
   double total = 0;
-  constexpr size_t kLeast = 5, kMost = 10000;
-  for (size_t i = 0; i < kLeast || (total < budget && i < kMost); ++i) {
+  constexpr size_t kLeast = 5;
+  for (size_t i = 0; i < kLeast || (total < effort.seconds && i < effort.calls); ++i) {
     if constexpr (std::is_same_v<Op, Linear>) args.weight = rotation.take();
     const auto start = Clock::now();
     kernel.run(problem.desc, args, launch);
@@ -104,7 +114,9 @@ void bench_op(Backend& backend, const Roof& roof, const BenchOptions& options,
         const auto& writers = backend.kernels.template all<RopeKv>();
         problem.fill_cache(writers.front(), launch);
       }
-      const Timing timing = time_calls(problem, kernel, launch, options.seconds_per_case);
+      Rotation rotation;
+      const Timing timing =
+          time_calls(problem, kernel, launch, {.seconds = options.seconds_per_case}, rotation);
       const Cost cost = cost_of(c);
       const double memory = cost.bytes / roof.bytes_per_second;
       const double compute = cost.flops / operations_per_second<Op>(roof, c.desc);
@@ -116,6 +128,46 @@ void bench_op(Backend& backend, const Roof& roof, const BenchOptions& options,
 }
 
 }  // namespace
+
+TunedLinear tune_linear(Backend& backend, const Linear::Desc& desc, const Kernel<Linear>& chosen,
+                        int64_t most_sequences) {
+  constexpr int64_t kMostOutputs = 4096;
+  constexpr Effort kEffort{.seconds = 0.02, .calls = 200};
+  Linear::Desc part = desc;
+  part.n = std::min(desc.n, kMostOutputs);
+  const auto stream = backend.device->make_stream();
+  std::vector<TunedLinear> times;
+  std::vector<double> scores;  // sums of logarithms
+  Rotation rotation;           // they read the same layout
+  for (const Kernel<Linear>& kernel : backend.kernels.all<Linear>()) {
+    if (kernel.name.ends_with(".reference") || kernel.layout->name != chosen.layout->name ||
+        (chosen.batch_invariant && !kernel.batch_invariant) || !kernel.refuses(desc).empty())
+      continue;
+    // What is predicted to take several times as long is not worth measuring.
+    if (kernel.seconds(desc, most_sequences) > 4 * chosen.seconds(desc, most_sequences)) continue;
+    times.push_back({&kernel, 0});
+    scores.push_back(0);
+  }
+  for (const int64_t rows : {int64_t{1}, most_sequences, kPrefillRows}) {
+    Problem<Linear> problem(part, rows, 1);
+    for (size_t i = 0; i < times.size(); ++i) {
+      const Kernel<Linear>& kernel = *times[i].kernel;
+      Bytes scratch(kernel.workspace_bytes == nullptr
+                        ? 0
+                        : kernel.workspace_bytes(part, rows, backend.device->info().parallelism));
+      const double seconds = time_calls(problem, kernel, {*stream, scratch.data()}, kEffort, rotation).median;
+      scores[i] += std::log(seconds);
+      if (rows == 1) times[i].seconds = seconds * static_cast<double>(desc.n) / static_cast<double>(part.n);
+    }
+  }
+  size_t best = 0, of_chosen = 0;
+  for (size_t i = 0; i < times.size(); ++i) {
+    if (scores[i] < scores[best]) best = i;
+    if (times[i].kernel == &chosen) of_chosen = i;
+  }
+  const bool clearly = scores[best] < scores[of_chosen] - 3 * std::log1p(kTuningMargin);
+  return times[clearly ? best : of_chosen];
+}
 
 void bench_ops(Backend& backend, const Roof& roof, const BenchOptions& options,
                const std::function<void(const BenchRow&)>& report) {

@@ -48,4 +48,19 @@ struct BenchRow {
 void bench_ops(Backend& backend, const Roof& roof, const BenchOptions& options,
                const std::function<void(const BenchRow&)>& report);
 
+/// The kernel to use for products of one shape, and the seconds of a call with one row.
+struct TunedLinear {
+  const Kernel<Linear>* kernel = nullptr;
+  double seconds = 0;
+};
+
+/// Times the kernels that can take the place of `chosen` (the same layout of the weight, batch invariant if
+/// `chosen` is) with calls of 1, `most_sequences` and kPrefillRows rows, and returns the fastest by the
+/// geometric mean; another than `chosen` only if it is faster by more than kTuningMargin, since timings vary.
+/// Of a large product a part of the outputs is timed. Needs a device that reads the host's memory.
+TunedLinear tune_linear(Backend& backend, const Linear::Desc& desc, const Kernel<Linear>& chosen,
+                        int64_t most_sequences);
+constexpr int64_t kPrefillRows = 256;
+constexpr double kTuningMargin = 0.1;
+
 }  // namespace sluice::ops

@@ -10,6 +10,7 @@
 #include "artifact/writer.h"
 #include "base/log.h"
 #include "cpu/features.h"
+#include "ops/bench.h"
 #include "program/pack.h"
 #include "tools/options.h"
 #include "tools/progress.h"
@@ -25,6 +26,7 @@ struct OptimizeOptions {
   RecipeOptions recipe;
   std::string model_dir;
   std::string output_dir;
+  std::string tuning = "measure";
 };
 
 // What has been decided before the first weight is read.
@@ -90,13 +92,24 @@ Result<Plan> plan(const OptimizeOptions& options) {
               std::move(manifest), std::move(program), std::move(notes)};
 }
 
-// The kernel of each op, as cost chose it: measurements are added by `bench`.
-artifact::Tuning tuning_of(const Plan& plan) {
+// The kernel of each op: of products as measured here, of all else as cost chose it.
+Result<artifact::Tuning> tuning_of(Plan& plan, bool measure) {
   artifact::Tuning tuning{hardware_of(plan.backend), {}};
+  measure = measure && plan.backend.device->shares_host_memory();
   std::set<std::string> seen;
-  for (const program::Step& step : plan.program.steps) {
+  Progress progress("measuring kernels", plan.program.steps.size(), Progress::Unit::rounds);
+  for (size_t i = 0; i < plan.program.steps.size(); ++i) {
+    SLUICE_TRY(check_interrupted());
+    progress.update(i + 1);
+    const program::Step& step = plan.program.steps[i];
     std::string key = program::kernel_key(step);
-    if (seen.insert(key).second) tuning.kernels.push_back({key, std::string(program::kernel_name(step)), {}});
+    if (!seen.insert(key).second) continue;
+    tuning.kernels.push_back({key, std::string(program::kernel_name(step)), {}});
+    const auto* linear = std::get_if<program::LinearStep>(&step.op);
+    if (!measure || linear == nullptr) continue;
+    const ops::TunedLinear tuned =
+        ops::tune_linear(plan.backend, linear->desc, *linear->kernel, plan.manifest.recipe.max_sequences);
+    tuning.kernels.back() = {key, std::string(tuned.kernel->name), tuned.seconds * 1e6};
   }
   return tuning;
 }
@@ -128,12 +141,13 @@ struct Summary {
   double seconds = 0;
 };
 
-Result<Summary> build(Plan& plan, const std::string& output_dir) {
+Result<Summary> build(Plan& plan, const std::string& output_dir, bool measure_kernels) {
   const auto start = std::chrono::steady_clock::now();
   SLUICE_ASSIGN(auto writer, artifact::EngineWriter::create(output_dir, plan.program.weight_bytes));
   SLUICE_TRY(write_weights(plan, writer));
   SLUICE_TRY(plan.assets.copy_into(writer));
-  SLUICE_TRY(writer.add_file(artifact::kTuningFile, artifact::write_tuning(tuning_of(plan))));
+  SLUICE_ASSIGN(const artifact::Tuning tuning, tuning_of(plan, measure_kernels));
+  SLUICE_TRY(writer.add_file(artifact::kTuningFile, artifact::write_tuning(tuning)));
   SLUICE_TRY(plan.source.check_unchanged());
   SLUICE_TRY(check_interrupted());
   Summary summary{writer.output(), writer.blocks(), 0};
@@ -182,7 +196,7 @@ void print_summary(const Plan& plan, const Summary& summary, bool json) {
 Result<int> optimize(const OptimizeOptions& options) {
   note_interrupts();
   SLUICE_ASSIGN(Plan plan, tools::plan(options));
-  SLUICE_ASSIGN(const Summary summary, build(plan, options.output_dir));
+  SLUICE_ASSIGN(const Summary summary, build(plan, options.output_dir, options.tuning == "measure"));
   for (const std::string& note : plan.notes) log_info("note: {}", note);
   print_summary(plan, summary, options.output.json);
   return kDone;
@@ -200,6 +214,10 @@ Run declare_optimize(CLI::App& app) {
                  "The engine directory to make; an engine there is replaced")
       ->type_name("ENGINE")
       ->required();
+  app.add_option("--tuning", options->tuning,
+                 "How products get their kernels: measure times them here, some seconds; cost predicts")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"measure", "cost"}));
   options->recipe.declare(app);
   options->backend.declare(app);
   options->output.declare(app);
