@@ -35,7 +35,7 @@ enum class Precision { automatic, fp32, bf16, fp16, q8_0, q4_0 };
 struct Options {
   Precision precision = Precision::automatic;
   std::string device = "cpu";
-  int threads = 0;  // 0: every CPU that the process may use
+  int threads = 0;  // 0: one for each physical core that the process may use
   int tensor_parallel = 1;
   int pipeline_parallel = 1;
   int64_t max_seq_len = 0;    // tokens, prompt and output; 0: the model's, at most 4096

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "base/checked.h"
+#include "cpu/cpu_set.h"
 #include "cpu/kernels.h"
 
 namespace sluice::cpu {
@@ -117,7 +118,7 @@ Result<ops::Backend> make_cpu_backend(const CpuOptions& options) {
                          enum_name(isa));
     isa = *wanted;
   }
-  const int threads = options.threads > 0 ? options.threads : std::min(usable_cpus(), kMaxThreads);
+  const int threads = options.threads > 0 ? options.threads : std::min(usable_cores(), kMaxThreads);
   ops::Backend backend;
   backend.device = std::make_unique<CpuDevice>(features, isa, threads);
   register_cpu_kernels(backend.kernels, isa);

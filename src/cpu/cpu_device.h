@@ -10,7 +10,7 @@
 namespace sluice::cpu {
 
 struct CpuOptions {
-  int threads = 0;  // 0: every CPU that this process may use
+  int threads = 0;  // 0: one for each physical core that this process may use
   std::string
       isa;  // kernels of no better instruction set than this (a name of Isa); empty: the machine's best
 };

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cpu/cpu_device.h"
+#include "cpu/cpu_set.h"
 #include "cuda/backend.h"
 #include "tensor/dtype.h"
 
@@ -39,8 +40,10 @@ void OutputOptions::declare(CLI::App& app) {
 
 void BackendOptions::declare(CLI::App& app) {
   app.add_option("--device", device, "Where to run: cpu or cuda")->type_name("NAME")->capture_default_str();
-  app.add_option("--threads", threads, "Threads to compute with [every CPU this process may use]")
+  app.add_option("--threads", threads, "Threads to compute with [one for each physical core]")
       ->type_name("N");
+  app.add_option("--cpu_mask", cpu_mask, "CPUs to run on, like 0-3,8 or 0x10f [all this process may use]")
+      ->type_name("CPUS");
   app.add_option("--isa", isa, "Use kernels of no better instruction set than this [the machine's best]")
       ->type_name("NAME");
 }
@@ -48,6 +51,10 @@ void BackendOptions::declare(CLI::App& app) {
 Result<ops::Backend> BackendOptions::make() const {
   if (device == "cuda") return cuda::make_cuda_backend();
   if (device != "cpu") return invalid_argument("--device {}: choose cpu or cuda", device);
+  if (!cpu_mask.empty()) {
+    SLUICE_ASSIGN(const auto cpus, cpu::parse_cpu_set(cpu_mask));
+    SLUICE_TRY(cpu::restrict_to(cpus));
+  }
   return cpu::make_cpu_backend({.threads = threads, .isa = isa});
 }
 

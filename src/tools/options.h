@@ -22,8 +22,9 @@ struct OutputOptions {
 /// --device, --threads, --isa
 struct BackendOptions {
   std::string device = "cpu";
-  int threads = 0;  // 0: every CPU this process may use
-  std::string isa;  // empty: the machine's best
+  int threads = 0;       // 0: one for each physical core this process may use
+  std::string cpu_mask;  // CPUs to run on; empty: all this process may use
+  std::string isa;       // empty: the machine's best
 
   void declare(CLI::App& app);
   Result<ops::Backend> make() const;
