@@ -38,14 +38,18 @@ Result<BatchStage> BatchStage::make(device::Device& device, const model::Recipe&
   stage.table_pages_ = table_pages(recipe);
   stage.groups_ = groups;
   stage.tables_.resize(groups);
-  SLUICE_ASSIGN(stage.host_, device.allocate_host(bytes(recipe, groups), "the inputs of a step"));
+  SLUICE_ASSIGN(stage.host_[0], device.allocate_host(bytes(recipe, groups), "the inputs of a step"));
   if (!device.shares_host_memory()) {
+    SLUICE_ASSIGN(stage.host_[1], device.allocate_host(bytes(recipe, groups), "the inputs of a step"));
     SLUICE_ASSIGN(stage.device_, device.allocate(bytes(recipe, groups), "the inputs of a step"));
   }
   return stage;
 }
 
-void BatchStage::clear() { num_rows_ = num_sequences_ = num_logit_rows_ = 0; }
+void BatchStage::clear() {
+  num_rows_ = num_sequences_ = num_logit_rows_ = 0;
+  if (host_[1].size() > 0) turn_ = 1 - turn_;
+}
 
 void BatchStage::add_row(int32_t id, int32_t position, int32_t rope_variant, int32_t sequence) {
   SLUICE_CHECK(num_rows_ < places_.positions, "{} rows", num_rows_);
@@ -68,10 +72,10 @@ std::span<int32_t> BatchStage::pages(int32_t sequence, size_t group) {
 
 program::Batch BatchStage::batch(device::Stream& stream) {
   const int64_t groups = static_cast<int64_t>(groups_);
-  const std::byte* seen = host_.data();
+  const std::byte* seen = host_[turn_].data();
   if (device_.size() > 0) {
     const int64_t used = places_.pages + num_sequences_ * groups * table_pages_;
-    stream.copy(device_.data(), host_.data(), static_cast<size_t>(used) * sizeof(int32_t));
+    stream.copy(device_.data(), host_[turn_].data(), static_cast<size_t>(used) * sizeof(int32_t));
     seen = device_.data();
   }
   const auto* words = reinterpret_cast<const int32_t*>(seen);

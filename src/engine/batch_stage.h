@@ -1,6 +1,7 @@
 // The inputs of a step, in one stretch of memory: written by the host, copied to the device at once.
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "device/device.h"
@@ -10,13 +11,15 @@
 namespace sluice::engine {
 
 /// Holds a batch of up to the recipe's sizes. Every array has a fixed place, so that recorded work finds it
-/// again. Where the device shares the host's memory, it reads what the host wrote.
+/// again. Where the device shares the host's memory, it reads what the host wrote; where not, the host writes
+/// two in turn: the copy of one may still be under way while the next is written.
 class BatchStage {
  public:
-  /// Of one copy: the host's, and the device's where it has its own.
+  /// Of one of them.
   static uint64_t bytes(const model::Recipe& recipe, size_t groups);
   static Result<BatchStage> make(device::Device& device, const model::Recipe& recipe, size_t groups);
 
+  /// Begins the next batch.
   void clear();
   /// One row of the batch.
   void add_row(int32_t id, int32_t position, int32_t rope_variant, int32_t sequence);
@@ -30,6 +33,8 @@ class BatchStage {
 
   /// The batch where kernels read it; the copy to the device is queued on `stream`.
   program::Batch batch(device::Stream& stream);
+  /// Where a device with memory of its own reads the ids of rows.
+  int32_t* device_ids() const { return reinterpret_cast<int32_t*>(device_.data()) + places_.ids; }
 
  private:
   BatchStage() = default;
@@ -39,9 +44,11 @@ class BatchStage {
   };
   static Places places(const model::Recipe& recipe, size_t groups);
   static int64_t table_pages(const model::Recipe& recipe);
-  int32_t* at(int64_t place) { return reinterpret_cast<int32_t*>(host_.data()) + place; }
+  int32_t* at(int64_t place) { return reinterpret_cast<int32_t*>(host_[turn_].data()) + place; }
 
-  device::Buffer host_, device_;
+  std::array<device::Buffer, 2> host_;
+  device::Buffer device_;
+  size_t turn_ = 0;
   Places places_{};
   int64_t table_pages_ = 0;
   size_t groups_ = 0;

@@ -16,6 +16,7 @@ Result<std::unique_ptr<Core>> Core::create(std::unique_ptr<LoadedModel> model, i
   config.mixed_prefill_tokens = config.max_batched_tokens;
   config.max_model_len = static_cast<int>(r.max_seq_len);
   config.max_waiting = 1 << 20;
+  config.max_in_flight_steps = model->backend().device->shares_host_memory() ? 1 : 2;
   config.eos_tokens = eos.empty() ? model->spec().eos : std::move(eos);
   SLUICE_ASSIGN(sched::Scheduler scheduler, sched::Scheduler::create(config, model->kv_layout()));
   SLUICE_ASSIGN(Executor executor, Executor::create(*model));
@@ -119,17 +120,33 @@ Status Core::restart_on_long_rope(sched::SequenceId sequence) {
   return schedule(node.mapped());
 }
 
-bool Core::step(std::vector<CoreEvent>& events) {
-  const sched::StepPlan plan = scheduler_.plan();
+SequenceContext* Core::context_of(sched::SequenceId id) {
+  const auto it = requests_.find(id);
+  return it == requests_.end() ? nullptr : &it->second.context;
+}
+
+bool Core::launch_next() {
+  sched::StepPlan plan = scheduler_.plan();
   if (plan.empty()) return false;
-  const sched::StepResult result = executor_.run(
-      plan,
-      [this](sched::SequenceId id) -> SequenceContext& {
-        const auto it = requests_.find(id);
-        SLUICE_CHECK(it != requests_.end(), "sequence {}", id);
-        return it->second.context;
-      },
-      vocab_limit_);
+  executor_.launch(
+      std::move(plan), [this](sched::SequenceId id) { return context_of(id); }, vocab_limit_);
+  return true;
+}
+
+bool Core::step(std::vector<CoreEvent>& events) {
+  if (executor_.in_flight() == 0 && !launch_next()) return false;
+  // While the device computes, the host plans the next step and queues it. Not where a sequence may have to
+  // begin again with other frequencies.
+  if (executor_.runs_on() && rope_switch_ == 0) launch_next();
+  const auto collect = [&] {
+    commit(executor_.collect([this](sched::SequenceId id) { return context_of(id); }), events);
+  };
+  collect();
+  while (requests_.empty() && executor_.in_flight() > 0) collect();
+  return true;
+}
+
+void Core::commit(const sched::StepResult& result, std::vector<CoreEvent>& events) {
   for (sched::Update& update : scheduler_.commit(result)) {
     const auto it = requests_.find(update.id);
     if (it == requests_.end()) continue;
@@ -157,7 +174,6 @@ bool Core::step(std::vector<CoreEvent>& events) {
     }
     events.push_back(std::move(event));
   }
-  return true;
 }
 
 }  // namespace sluice::engine

@@ -70,6 +70,10 @@ class Core {
   Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, Executor executor,
        int32_t vocab_limit);
   Status schedule(Running& running);
+  /// Plans and launches a step; false if there is nothing to do.
+  bool launch_next();
+  void commit(const sched::StepResult& result, std::vector<CoreEvent>& events);
+  SequenceContext* context_of(sched::SequenceId id);
   bool outgrew_rope(const Running& running) const;
   Status restart_on_long_rope(sched::SequenceId sequence);
 

@@ -12,23 +12,27 @@ Result<Executor> Executor::create(LoadedModel& model) {
   executor.stream_ = device.make_stream();
   SLUICE_ASSIGN(executor.stage_, BatchStage::make(device, model.recipe(), model.program().groups.size()));
   executor.logit_uses_.reserve(static_cast<size_t>(model.recipe().max_batch_tokens));
+  executor.last_samples_.resize(static_cast<size_t>(model.recipe().max_sequences));
   if (device.shares_host_memory()) return executor;
   const int64_t vocab = model.spec().vocab;
   SLUICE_ASSIGN(executor.argmax_, model.backend().kernels.select<ops::Argmax>({vocab}, {}));
   SLUICE_ASSIGN(executor.samples_, SampleStage::make(device, model.program().limits.logits, vocab));
+  for (auto& stream : executor.fetched_) stream = device.make_stream();
   return executor;
 }
 
 void Executor::fill(const Step& step) {
   stage_->clear();
   logit_uses_.clear();
+  const bool ids_follow = !running_.empty();  // on the device
   for (size_t e = 0; e < step.plan.entries.size(); ++e) {
     const sched::StepEntry& entry = step.plan.entries[e];
     const auto sequence = static_cast<int32_t>(e);
     const int32_t first_row = stage_->rows();
-    const int32_t variant = step.context_of(entry.id).long_rope ? 1 : 0;
+    const int32_t variant = step.context(entry).long_rope ? 1 : 0;
     for (int i = 0; i < entry.count; ++i) {
-      const int32_t id = step.plan.tokens_of(entry)[static_cast<size_t>(i)];
+      int32_t id = step.plan.tokens_of(entry)[static_cast<size_t>(i)];
+      if (id == sched::kPreviousSample) id = ids_follow ? 0 : last_samples_[static_cast<size_t>(entry.slot)];
       SLUICE_CHECK(id >= 0 && id < model_->spec().vocab, "token {} at position {}", id, entry.first + i);
       stage_->add_row(id, entry.first + i, variant, sequence);
     }
@@ -46,6 +50,49 @@ void Executor::fill(const Step& step) {
   }
 }
 
+namespace {
+
+sched::StepResult failed(const sched::StepPlan& plan, const std::exception& e) {
+  sched::StepResult result;
+  result.step = plan.step;
+  result.status = internal_error("step {} failed: {}", plan.step, e.what());
+  return result;
+}
+
+}  // namespace
+
+SequenceContext& Executor::Step::context(const sched::StepEntry& entry) const {
+  SequenceContext* found = context_of(entry.id);
+  SLUICE_CHECK(found != nullptr, "sequence {}", entry.id);
+  return *found;
+}
+
+void Executor::launch(sched::StepPlan plan, const ContextOf& context_of, int32_t vocab_limit) {
+  SLUICE_CHECK(in_flight() == 0 || runs_on(), "{} steps in flight", in_flight());
+  if (!can_run_on(plan, context_of)) {
+    if (!running_.empty()) results_.push_back(finish_oldest(context_of));
+    results_.push_back(run(plan, context_of, vocab_limit));
+    return;
+  }
+  try {
+    sched::StepResult unused;
+    run_on({plan, context_of, vocab_limit, unused});
+    running_.push_back({std::move(plan), turn_});
+  } catch (const std::exception& e) {
+    if (!running_.empty()) results_.push_back(finish_oldest(context_of));
+    drain();
+    results_.push_back(failed(plan, e));
+  }
+}
+
+sched::StepResult Executor::collect(const ContextOf& context_of) {
+  SLUICE_CHECK(in_flight() > 0, "no step was launched");
+  if (results_.empty()) return finish_oldest(context_of);
+  sched::StepResult result = std::move(results_.front());
+  results_.pop_front();
+  return result;
+}
+
 sched::StepResult Executor::run(const sched::StepPlan& plan, const ContextOf& context_of,
                                 int32_t vocab_limit) {
   sched::StepResult result;
@@ -58,8 +105,81 @@ sched::StepResult Executor::run(const sched::StepPlan& plan, const ContextOf& co
     const int32_t rows = recorded_rows(plan);
     rows > 0 ? decode_recorded(step, rows) : compute(step);
   } catch (const std::exception& e) {
-    if (model_->streamer() != nullptr) model_->streamer()->forget();
-    result.status = internal_error("step {} failed: {}", plan.step, e.what());
+    drain();
+    return failed(plan, e);
+  }
+  return result;
+}
+
+// After a failure: what is still queued reads buffers that the next step fills.
+void Executor::drain() {
+  for (device::Stream* stream : {stream_.get(), fetched_[0].get(), fetched_[1].get()}) {
+    try {
+      if (stream != nullptr) stream->synchronize();
+    } catch (const std::exception&) {  // of the same failure
+    }
+  }
+  if (model_->streamer() != nullptr) model_->streamer()->forget();
+}
+
+bool Executor::can_run_on(const sched::StepPlan& plan, const ContextOf& context_of) const {
+  if (recorded_rows(plan) == 0) return false;
+  const bool greedy =
+      std::all_of(plan.entries.begin(), plan.entries.end(), [&](const sched::StepEntry& entry) {
+        const SequenceContext* context = context_of(entry.id);
+        return context != nullptr && entry.sample && !context->on_logits && context->sampler->takes_argmax();
+      });
+  return greedy && (running_.empty() || continues(plan));
+}
+
+// The same slots in the same rows, each with the token that the step before samples.
+bool Executor::continues(const sched::StepPlan& plan) const {
+  const auto& before = running_.back().plan.entries;
+  return std::equal(plan.entries.begin(), plan.entries.end(), before.begin(), before.end(),
+                    [&](const sched::StepEntry& entry, const sched::StepEntry& last) {
+                      return entry.slot == last.slot && plan.tokens_of(entry)[0] == sched::kPreviousSample;
+                    });
+}
+
+void Executor::run_on(const Step& step) {
+  fill(step);
+  if (model_->streamer() != nullptr) model_->streamer()->prepare(*stream_);
+  const auto count = static_cast<int64_t>(step.plan.entries.size());
+  const int32_t rows = recorded_rows(step.plan);
+  const program::Batch batch = padded_batch(rows);
+  if (!running_.empty()) {
+    stream_->copy(stage_->device_ids(), samples_->device_ids(), SampleStage::device_bytes(count));
+    stream_->follow(*fetched_[static_cast<size_t>(turn_)]);  // before the samples are overwritten
+  }
+  queue_recorded(batch, rows, step.vocab_limit);
+  turn_ = 1 - turn_;
+  device::Stream& fetched = *fetched_[static_cast<size_t>(turn_)];
+  fetched.follow(*stream_);
+  samples_->fetch_ids(fetched, count, turn_);
+}
+
+sched::StepResult Executor::finish_oldest(const ContextOf& context_of) {
+  const Running step = std::move(running_.front());
+  running_.pop_front();
+  try {
+    fetched_[static_cast<size_t>(step.turn)]->synchronize();
+  } catch (const std::exception& e) {
+    // What was queued behind it has not what it needs.
+    for (const Running& next : running_) results_.push_back(failed(next.plan, e));
+    running_.clear();
+    drain();
+    return failed(step.plan, e);
+  }
+  sched::StepResult result;
+  result.step = step.plan.step;
+  for (size_t i = 0; i < step.plan.entries.size(); ++i) {
+    const sched::StepEntry& entry = step.plan.entries[i];
+    sched::EntryResult& out = result.entries.emplace_back();
+    SequenceContext* context = context_of(entry.id);
+    if (context == nullptr) continue;  // it ended meanwhile: nobody reads its share
+    auto sample = context->sampler->take_argmax(samples_->ids(step.turn)[i]);
+    out.status = sample.status();
+    if (sample.ok()) out.token = last_samples_[static_cast<size_t>(entry.slot)] = sample->token;
   }
   return result;
 }
@@ -86,27 +206,31 @@ int32_t Executor::recorded_rows(const sched::StepPlan& plan) const {
   return rows <= limits.logits && rows <= limits.tokens && rows <= model_->recipe().max_sequences ? rows : 0;
 }
 
-void Executor::decode_recorded(const Step& step, int32_t rows) {
+program::Batch Executor::padded_batch(int32_t rows) {
   while (stage_->rows() < rows) {
     stage_->add_row(0, 0, 0, -1);
     stage_->add_sequence({stage_->rows() - 1, 1, 0, -1});
     stage_->add_logit_row(0);
   }
-  const program::Batch batch = stage_->batch(*stream_);
+  return stage_->batch(*stream_);
+}
+
+void Executor::queue_recorded(const program::Batch& batch, int32_t rows, int32_t vocab_limit) {
   const auto work = [&] {
     program::run(model_->program(), model_->memory(), batch, *stream_,
-                 [&](size_t, const Matrix& logits) { queue_argmax(logits, step.vocab_limit); });
+                 [&](size_t, const Matrix& logits) { queue_argmax(logits, vocab_limit); });
   };
   Recorded& recorded = recorded_[rows];
-  if (++recorded.uses == 1) {
-    work();
-  } else {
-    if (!recorded.work || recorded.vocab_limit != step.vocab_limit) {
-      recorded.work = stream_->record(work);
-      recorded.vocab_limit = step.vocab_limit;
-    }
-    stream_->replay(*recorded.work);
+  if (++recorded.uses == 1) return work();
+  if (!recorded.work || recorded.vocab_limit != vocab_limit) {
+    recorded.work = stream_->record(work);
+    recorded.vocab_limit = vocab_limit;
   }
+  stream_->replay(*recorded.work);
+}
+
+void Executor::decode_recorded(const Step& step, int32_t rows) {
+  queue_recorded(padded_batch(rows), rows, step.vocab_limit);
   const auto count = static_cast<int64_t>(logit_uses_.size());
   sample(step, 0, program::matrix(model_->program(), model_->memory(), model_->program().logits, count),
          true);
@@ -114,7 +238,6 @@ void Executor::decode_recorded(const Step& step, int32_t rows) {
 
 void Executor::queue_argmax(const Matrix& logits, int32_t vocab_limit) {
   argmax_->run({logits.cols}, {logits, vocab_limit, samples_->device_ids()}, {*stream_});
-  samples_->fetch_ids(*stream_, logits.rows);
 }
 
 void Executor::sample(const Step& step, size_t first, const Matrix& logits, bool argmax_known) {
@@ -127,22 +250,23 @@ void Executor::sample(const Step& step, size_t first, const Matrix& logits, bool
     return;
   }
   const auto enough = [&](const LogitRow& use) {
-    const SequenceContext& context = step.context_of(step.plan.entries[use.entry].id);
+    const SequenceContext& context = step.context(step.plan.entries[use.entry]);
     return !context.on_logits && (!use.sample || context.sampler->takes_argmax());
   };
   if (!argmax_known) queue_argmax(logits, step.vocab_limit);
+  samples_->fetch_ids(*stream_, logits.rows, 0);
   for (int64_t r = 0; r < logits.rows; ++r) {
     if (!enough(use_of(r))) samples_->fetch_logits(*stream_, logits, r);
   }
   stream_->synchronize();
   for (int64_t r = 0; r < logits.rows; ++r)
     sample_row(step, use_of(r), enough(use_of(r)) ? std::span<float>() : samples_->logits(r),
-               samples_->ids()[r]);
+               samples_->ids(0)[r]);
 }
 
 // Without logits, `best` is the largest of them.
 void Executor::sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t best) {
-  SequenceContext& context = step.context_of(step.plan.entries[use.entry].id);
+  SequenceContext& context = step.context(step.plan.entries[use.entry]);
   sched::EntryResult& out = step.result.entries[use.entry];
   if (context.on_logits) context.on_logits(use.position, logits);
   if (!use.sample || !out.status.ok()) return;
@@ -152,7 +276,7 @@ void Executor::sample_row(const Step& step, const LogitRow& use, std::span<float
     out.status = sample.status();
     return;
   }
-  out.token = sample->token;
+  out.token = last_samples_[static_cast<size_t>(step.plan.entries[use.entry].slot)] = sample->token;
   context.logprobs = std::move(sample->logprobs);
 }
 

@@ -1,6 +1,8 @@
 // Runs StepPlans: fills the batch, runs the Program, samples. Holds all that it needs from the start.
 #pragma once
 
+#include <array>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -28,10 +30,18 @@ class Executor {
  public:
   static Result<Executor> create(LoadedModel& model);
 
-  /// `context_of` finds the context of each entry's sequence. `vocab_limit`: ids from there on are padding
-  /// and never sampled.
-  using ContextOf = std::function<SequenceContext&(sched::SequenceId)>;
-  sched::StepResult run(const sched::StepPlan& plan, const ContextOf& context_of, int32_t vocab_limit);
+  /// Finds the context of an entry's sequence; null once that has ended.
+  using ContextOf = std::function<SequenceContext*(sched::SequenceId)>;
+  /// Begins a step. Where the device has memory of its own and leaves the host nothing to choose, the step
+  /// runs on when this returns; else it is done. `vocab_limit`: ids from there on are padding and never
+  /// sampled.
+  void launch(sched::StepPlan plan, const ContextOf& context_of, int32_t vocab_limit);
+  /// The result of the oldest step that was launched and not collected; waits for it.
+  sched::StepResult collect(const ContextOf& context_of);
+  size_t in_flight() const { return results_.size() + running_.size(); }
+  /// Whether one step runs on and nothing else waits: another may be launched behind it, on ids that the host
+  /// does not know yet.
+  bool runs_on() const { return results_.empty() && running_.size() == 1; }
 
   /// Watches every step of the Program from now on; an empty function stops it.
   void observe(program::Observer observer) { observer_ = std::move(observer); }
@@ -48,6 +58,7 @@ class Executor {
     const ContextOf& context_of;
     int32_t vocab_limit;
     sched::StepResult& result;
+    SequenceContext& context(const sched::StepEntry& entry) const;
   };
   struct LogitRow {
     size_t entry;
@@ -55,13 +66,30 @@ class Executor {
     bool sample;
   };
 
+  /// A step that runs on: each entry's sample is the largest logit.
+  struct Running {
+    sched::StepPlan plan;
+    int turn;  // of samples_ and fetched_
+  };
+
+  sched::StepResult run(const sched::StepPlan& plan, const ContextOf& context_of, int32_t vocab_limit);
+  /// Whether a plan can run on; behind a step that does, its ids are that one's samples.
+  bool can_run_on(const sched::StepPlan& plan, const ContextOf& context_of) const;
+  bool continues(const sched::StepPlan& plan) const;
+  void run_on(const Step& step);
+  sched::StepResult finish_oldest(const ContextOf& context_of);
+  void drain();
+
   void fill(const Step& step);
   void compute(const Step& step);
   /// Rows of a recorded decode step that these plans fit in; 0: this plan runs piece by piece.
   int32_t recorded_rows(const sched::StepPlan& plan) const;
   void decode_recorded(const Step& step, int32_t rows);
+  /// Queues a decode step of `rows` rows, entries and padding, and the choice of its largest logits.
+  void queue_recorded(const program::Batch& batch, int32_t rows, int32_t vocab_limit);
+  program::Batch padded_batch(int32_t rows);
   /// Samples from logits of rows [first, first + logits.rows) of logit_uses_. `argmax_known`: the work
-  /// already queued brings the largest of each to samples_.
+  /// already queued finds the largest of each.
   void sample(const Step& step, size_t first, const Matrix& logits, bool argmax_known);
   void queue_argmax(const Matrix& logits, int32_t vocab_limit);
   void sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t best);
@@ -76,6 +104,11 @@ class Executor {
   // asked for come to the host.
   const ops::Kernel<ops::Argmax>* argmax_ = nullptr;
   std::optional<SampleStage> samples_;
+  std::array<std::unique_ptr<device::Stream>, 2> fetched_;  // bring ids of steps that run on, in turn
+  int turn_ = 0;                                            // of the step that was launched last
+  std::deque<Running> running_;
+  std::deque<sched::StepResult> results_;  // of steps before those
+  std::vector<int32_t> last_samples_;      // by slot
   struct Recorded {
     int64_t uses = 0;
     int32_t vocab_limit = 0;

@@ -176,7 +176,8 @@ TEST(Remote, AFaultAnywhereEndsTheRequestsOfItsStepAndNoOther) {
     const auto problems = remote.core->scheduler().validate();
     EXPECT_TRUE(problems.empty()) << problems.front();
     const std::vector<Outcome> after = outcomes_of(*remote.core, all);
-    for (size_t r = 0; r < all.size(); ++r) EXPECT_EQ(after[r].tokens, want[r].tokens) << "after the fault";
+    for (size_t r = 0; r < all.size(); ++r)
+      EXPECT_EQ(after[r].tokens, want[r].tokens) << "after the fault: " << after[r].error.message();
   }
 }
 
@@ -261,6 +262,97 @@ TEST(Remote, RefusesAModelThatDoesNotFitWithThePlan) {
   auto enough = std::make_shared<RemoteControl>();
   enough->capacity = needed;
   EXPECT_TRUE(load(enough).ok());
+}
+
+// --- steps that run on while the host plans the next
+
+std::vector<CoreRequest> greedy_requests(int count) {
+  std::mt19937 random(23);
+  std::vector<CoreRequest> out;
+  for (int i = 0; i < count; ++i)
+    out.push_back(request(random, 1 + static_cast<int>(random() % 70), 1 + static_cast<int>(random() % 40)));
+  return out;
+}
+
+TEST(RunAhead, AStepIsQueuedBehindTheOneThatRuns) {
+  const Remote remote;
+  std::mt19937 random(1);
+  Client client(*remote.core);
+  for (int i = 0; i < 3; ++i) client.add(request(random, 5, 40));
+  int ahead = 0;
+  while (remote.core->busy()) {
+    client.step();
+    if (remote.core->executor().in_flight() > 0) ++ahead;
+  }
+  EXPECT_GT(ahead, 30) << "of about forty steps";
+  EXPECT_EQ(remote.core->executor().in_flight(), 0u) << "none is left when nothing is to be done";
+}
+
+TEST(RunAhead, GivesWhatTheCpuGives) {
+  std::vector<CoreRequest> all = greedy_requests(40);
+  model::Recipe r = recipe();
+  r.kv_tokens = 160;  // sequences are sent back while they run
+  const auto cpu = testing::make_core(tiny(), r, "scalar");
+  for (size_t i = 0; i < all.size(); ++i) {  // half of them meet an end that the host learns of one step late
+    if (i % 2 == 0) continue;
+    const Outcome whole = alone(*cpu, all[i]);
+    all[i].sampling.stop_token_ids = {whole.tokens[whole.tokens.size() / 2]};
+  }
+  const std::vector<Outcome> want = outcomes_of(*cpu, all);
+  for (const bool eager : {false, true}) {
+    const Remote remote(r, tiny(), eager);
+    const std::vector<Outcome> got = outcomes_of(*remote.core, all);
+    for (size_t i = 0; i < all.size(); ++i) {
+      EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
+      EXPECT_EQ(got[i].finish, want[i].finish) << i;
+    }
+    EXPECT_TRUE(remote.core->scheduler().validate().empty());
+  }
+}
+
+TEST(RunAhead, RequestsMayBeCancelledWhileTheyRun) {
+  const std::vector<CoreRequest> all = greedy_requests(60);
+  const auto cpu = testing::make_core(tiny(), recipe(), "scalar");
+  const std::vector<Outcome> want = outcomes_of(*cpu, all);
+  const Remote remote;
+  Client client(*remote.core);
+  std::mt19937 random(2);
+  std::vector<RequestId> ids;
+  while (ids.size() < all.size() || remote.core->busy()) {
+    if (ids.size() < all.size()) ids.push_back(client.add(all[ids.size()]));
+    client.step();
+    if (random() % 4 == 0) client.cancel(ids[random() % ids.size()]);
+  }
+  int cancelled = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Outcome& got = client.outcomes().at(ids[i]);
+    if (got.finish == FinishReason::cancelled) {
+      ++cancelled;
+      ASSERT_LE(got.tokens.size(), want[i].tokens.size());
+      EXPECT_TRUE(std::equal(got.tokens.begin(), got.tokens.end(), want[i].tokens.begin()));
+    } else {
+      EXPECT_EQ(got.tokens, want[i].tokens) << i;
+    }
+  }
+  EXPECT_GT(cancelled, 5);
+}
+
+TEST(RunAhead, ANanEndsItsRequestAndNoOther) {
+  std::mt19937 random(6);
+  const std::vector<CoreRequest> all = {request(random, 9, 12), request(random, 12, 12),
+                                        request(random, 5, 12)};
+  const Remote remote;
+  const std::vector<Outcome> want = outcomes_of(*remote.core, all);
+  Client client(*remote.core);
+  std::vector<RequestId> ids;
+  for (const CoreRequest& r : all) ids.push_back(client.add(r));
+  for (int i = 0; i < 5; ++i) client.step();
+  remote.control->nan_rows = 1;  // of the next choice: of the first request
+  client.drain();
+  EXPECT_EQ(client.outcomes().at(ids[0]).finish, FinishReason::error);
+  EXPECT_THAT(client.outcomes().at(ids[0]).error.message(), HasSubstr("NaN"));
+  for (size_t i : {1, 2}) EXPECT_EQ(client.outcomes().at(ids[i]).tokens, want[i].tokens);
+  EXPECT_EQ(outcomes_of(*remote.core, all)[0].tokens, want[0].tokens) << "afterwards";
 }
 
 // --- weights that are streamed

@@ -23,7 +23,9 @@ struct Embed {
     bool operator==(const Desc&) const = default;
   };
   struct Args {
-    const int32_t* ids = nullptr;        // (tokens), each in [0, vocab)
+    /// (tokens), each in [0, vocab). Devices with memory of their own also meet -1, a sample that failed,
+    /// before the host knows; its row of y may be anything that is in bounds to read.
+    const int32_t* ids = nullptr;
     const int32_t* positions = nullptr;  // (tokens)
     const std::byte* weight =
         nullptr;  // (vocab, hidden) in the kernel's layout: the head's when they are tied

@@ -18,7 +18,7 @@ __global__ void embed_kernel(EmbedCall c) {
   await_previous();
   allow_next();
   const int64_t t = blockIdx.x;
-  const W* w = static_cast<const W*>(c.weight) + c.ids[t] * c.y.cols;
+  const W* w = static_cast<const W*>(c.weight) + max(c.ids[t], 0) * c.y.cols;  // -1: a sample that failed
   const float* p =
       c.position_table == nullptr ? nullptr : c.position_table + (c.positions[t] + c.position_offset) * c.y.cols;
   float* y = row_of<float>(c.y, t);

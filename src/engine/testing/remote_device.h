@@ -29,6 +29,7 @@ struct RemoteControl {
   int64_t works = 0;                          // kernels and copies done so far
   int64_t replays = 0;                        // of recorded work
   bool eager_copies = false;                  // copies that wait for nothing are done at once
+  int64_t nan_rows = 0;                       // of the next search for largest logits: its first rows are NaN
   int64_t fail_at = -1;                       // the work that throws, as `works` counts; -1: none
 };
 
@@ -45,6 +46,7 @@ class RemoteStream final : public device::Stream {
  public:
   explicit RemoteStream(std::shared_ptr<RemoteControl> control) : control_(std::move(control)) {}
 
+  const std::shared_ptr<RemoteControl>& control() const { return control_; }
   void queue(Work work) { queue(Item{std::move(work)}); }
   void synchronize() override {
     SLUICE_CHECK(recording_ == nullptr, "waiting for work that is being recorded");
@@ -195,6 +197,11 @@ class RemoteKernel {
     static_cast<RemoteStream&>(launch.stream).queue([desc, args, workspace = launch.workspace] {
       typename Op::Args own = args;
       std::vector<ops::SequenceRows> sequences;
+      std::vector<int32_t> ids;
+      if constexpr (std::is_same_v<Op, ops::Embed>) {
+        for (int64_t t = 0; t < args.y.rows; ++t) ids.push_back(std::max(args.ids[t], 0));
+        own.ids = ids.data();
+      }
       if constexpr (requires { own.on_device; }) {
         // As kernels of a GPU do: from the device's copy of the batch, past the rows that only fill it.
         for (size_t i = 0; i < args.sequences.size(); ++i) {
@@ -216,14 +223,17 @@ inline ops::Kernel<ops::Argmax> remote_argmax() {
           .seconds = [](const ops::Argmax::Desc&, int64_t) { return 1.0; },
           .run =
               [](const ops::Argmax::Desc&, const ops::Argmax::Args& a, const ops::Launch& launch) {
-                static_cast<RemoteStream&>(launch.stream).queue([a] {
+                auto& stream = static_cast<RemoteStream&>(launch.stream);
+                stream.queue([a, control = stream.control()] {
                   for (int64_t r = 0; r < a.x.rows; ++r) {
-                    const float* row = a.x.f32(r);
+                    float* row = a.x.f32(r);
+                    if (r < control->nan_rows) row[0] = NAN;
                     const int64_t best = std::max_element(row, row + a.limit) - row;
                     const bool finite =
                         std::all_of(row, row + a.limit, [](float v) { return std::isfinite(v); });
                     a.out[r] = finite ? static_cast<int32_t>(best) : -1;
                   }
+                  control->nan_rows = 0;
                 });
               }};
 }
