@@ -42,6 +42,11 @@ target_compile_definitions(sluice_pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8)
 sluice_library(sluice_utf8proc utf8proc.h utf8proc)
 sluice_library(sluice_xxhash xxhash.h xxhash)
 
+# Boost.Asio and Boost.Beast, by their headers alone.
+find_path(SLUICE_BOOST_INCLUDE_DIR boost/beast/http/parser.hpp REQUIRED)
+add_library(sluice_boost INTERFACE)
+target_include_directories(sluice_boost SYSTEM INTERFACE $<BUILD_INTERFACE:${SLUICE_BOOST_INCLUDE_DIR}>)
+
 # Coverage guidance needs every room instrumented, not only the fuzz targets themselves.
 if(SLUICE_FUZZ)
   target_compile_options(sluice_flags INTERFACE -fsanitize=fuzzer-no-link)

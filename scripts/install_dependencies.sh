@@ -6,6 +6,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build git python3 python3-pip
   nlohmann-json3-dev libcli11-dev libfmt-dev libpcre2-dev libutf8proc-dev libxxhash-dev
+  libboost-dev
   libgtest-dev libgmock-dev
 )
 for argument in "$@"; do

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sluice/status.h"
@@ -41,6 +42,7 @@ struct SamplingParams {
   std::vector<std::string> stop;    // ends before the first of these strings in the output's text
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
+  std::vector<std::pair<int32_t, float>> logit_bias;  // [-100, 100] added to the logits of these tokens
   int32_t logprobs = -1;  // [0, 20]: report each token's log-probability and this many alternatives; -1:
                           // none. Of the model's own distribution, before temperature and penalties.
   std::optional<StructuredOutput> structured_output;  // needs a tokenizer

@@ -42,10 +42,14 @@ Result<bool> Codec::has_chat_template() const {
 Result<text::ChatTemplate> Codec::chat_template(const Json& variables) const {
   const auto tools = variables.find("tools");
   const bool with_tools = tools != variables.end() && tools->is_array() && !tools->empty();
+  const std::lock_guard lock(templates_->mutex);
+  if (const auto known = templates_->parsed.find(with_tools); known != templates_->parsed.end())
+    return known->second;
   SLUICE_ASSIGN(auto source, assets_.chat_template(with_tools));
   if (!source)
     return invalid_argument("{}: the model has no chat template; give a plain prompt (--raw)", model_);
-  return text::ChatTemplate::parse(*std::move(source));
+  SLUICE_ASSIGN(text::ChatTemplate parsed, text::ChatTemplate::parse(*std::move(source)));
+  return templates_->parsed.emplace(with_tools, std::move(parsed)).first->second;
 }
 
 Result<std::vector<int32_t>> Codec::encode_prompt(std::string_view text, bool trusted) const {
@@ -53,7 +57,7 @@ Result<std::vector<int32_t>> Codec::encode_prompt(std::string_view text, bool tr
   return tokenizer_->encode(text, {.add_special = true, .parse_special = trusted});
 }
 
-Result<std::vector<int32_t>> Codec::encode_chat(Json variables) const {
+Result<text::RenderedChat> Codec::render_chat(Json variables) const {
   SLUICE_TRY(needs_tokenizer());
   if (variables.is_array()) variables = Json{{"messages", std::move(variables)}};
   if (!variables.is_object())
@@ -61,10 +65,19 @@ Result<std::vector<int32_t>> Codec::encode_chat(Json variables) const {
   if (!variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
   SLUICE_ASSIGN(const text::ChatTemplate chat, chat_template(variables));
   SLUICE_ASSIGN(const Json complete, text::chat_variables(std::move(variables), special_tokens_));
-  SLUICE_ASSIGN(const text::RenderedChat rendered, chat.render_marked(complete));
+  return chat.render_marked(complete);
+}
+
+Result<std::vector<int32_t>> Codec::encode_rendered(const text::RenderedChat& rendered) const {
+  SLUICE_TRY(needs_tokenizer());
   std::vector<text::TextRange> literal;
   for (const text::ByteRange& r : rendered.from_input) literal.push_back({r.begin, r.end});
   return tokenizer_->encode(rendered.text, {.add_special = false, .parse_special = true, .literal = literal});
+}
+
+Result<std::vector<int32_t>> Codec::encode_chat(Json variables) const {
+  SLUICE_ASSIGN(const text::RenderedChat rendered, render_chat(std::move(variables)));
+  return encode_rendered(rendered);
 }
 
 }  // namespace sluice::engine

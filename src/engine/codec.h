@@ -1,6 +1,9 @@
 // Between what people write and what the engine runs: prompts and conversations to ids, ids to text.
 #pragma once
 
+#include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,6 +36,15 @@ class Codec {
   /// only where the template wrote them, never where the conversation spells one.
   Result<std::vector<int32_t>> encode_chat(Json variables) const;
 
+  /// The text that encode_chat encodes, with the parts that the conversation wrote.
+  Result<text::RenderedChat> render_chat(Json variables) const;
+  Result<std::vector<int32_t>> encode_rendered(const text::RenderedChat& rendered) const;
+  /// The template's source, if there is one.
+  Result<std::optional<std::string>> chat_template_source(bool with_tools = false) const {
+    return assets_.chat_template(with_tools);
+  }
+  const Json& special_tokens() const { return special_tokens_; }
+
   /// Ids that end a generation: those of generation_config.json, or else `of_config`, and the tokenizer's.
   /// Refuses ids outside [0, vocab).
   Result<std::vector<int32_t>> end_ids(const std::vector<int32_t>& of_config, int64_t vocab) const;
@@ -50,6 +62,12 @@ class Codec {
   std::string model_;
   artifact::TextAssets assets_;
   std::optional<text::Tokenizer> tokenizer_;
+  /// Templates parsed so far, by whether they are the variant for tools; shared by copies.
+  struct Templates {
+    std::mutex mutex;
+    std::map<bool, text::ChatTemplate> parsed;
+  };
+  std::shared_ptr<Templates> templates_ = std::make_shared<Templates>();
   Json special_tokens_ = Json::object();
   artifact::GenerationDefaults defaults_;
 };

@@ -7,7 +7,7 @@
 namespace sluice::engine {
 
 Result<std::unique_ptr<Core>> Core::create(std::unique_ptr<LoadedModel> model, int32_t vocab_limit,
-                                           std::vector<int32_t> eos) {
+                                           std::vector<int32_t> eos, CoreOptions options) {
   const model::Recipe& r = model->recipe();
   const auto vocab = static_cast<int32_t>(model->spec().vocab);
   sched::SchedulerConfig config;
@@ -15,24 +15,41 @@ Result<std::unique_ptr<Core>> Core::create(std::unique_ptr<LoadedModel> model, i
   config.max_batched_tokens = static_cast<int>(r.max_batch_tokens);
   config.mixed_prefill_tokens = config.max_batched_tokens;
   config.max_model_len = static_cast<int>(r.max_seq_len);
-  config.max_waiting = 1 << 20;
-  config.max_in_flight_steps = model->backend().device->shares_host_memory() ? 1 : 2;
+  config.max_waiting = options.max_waiting;
+  const bool runs_ahead = options.null_tokens.empty() && !model->backend().device->shares_host_memory();
+  config.max_in_flight_steps = runs_ahead ? 2 : 1;
   config.eos_tokens = eos.empty() ? model->spec().eos : std::move(eos);
   SLUICE_ASSIGN(sched::Scheduler scheduler, sched::Scheduler::create(config, model->kv_layout()));
-  SLUICE_ASSIGN(Executor executor, Executor::create(*model));
-  return std::unique_ptr<Core>(new Core(std::move(model), std::move(scheduler), std::move(executor),
-                                        vocab_limit > 0 ? std::min(vocab_limit, vocab) : vocab));
+  std::unique_ptr<Core> core(new Core(std::move(model), std::move(scheduler),
+                                      vocab_limit > 0 ? std::min(vocab_limit, vocab) : vocab, options));
+  if (options.null_tokens.empty()) {
+    SLUICE_ASSIGN(core->executor_, Executor::create(*core->model_));
+  } else {
+    core->null_.emplace(std::move(options.null_tokens), vocab);
+  }
+  return core;
 }
 
-Core::Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, Executor executor,
-           int32_t vocab_limit)
+Core::Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, int32_t vocab_limit,
+           const CoreOptions& options)
     : model_(std::move(model)),
       scheduler_(std::move(scheduler)),
-      executor_(std::move(executor)),
+      pacer_(options.max_tpot),
       vocab_limit_(vocab_limit) {
   for (const model::Rope& rope : model_->spec().ropes) {
     if (!rope.long_frequencies.empty()) rope_switch_ = std::max(rope_switch_, rope.switch_length);
   }
+}
+
+Executor& Core::executor() {
+  SLUICE_CHECK(executor_.has_value(), "a core that computes nothing has no executor");
+  return *executor_;
+}
+
+const Admission& Core::admission(RequestId id) const {
+  const auto it = admissions_.find(id);
+  SLUICE_CHECK(it != admissions_.end(), "request {}", id);
+  return it->second;
 }
 
 Result<RequestId> Core::add(CoreRequest request) {
@@ -74,6 +91,7 @@ Result<RequestId> Core::add(CoreRequest request) {
                                                         running.request.constraint);
   const RequestId id = running.id;
   SLUICE_TRY(schedule(running));
+  admissions_[id].added = Clock::now();
   return id;
 }
 
@@ -104,6 +122,7 @@ bool Core::finish(RequestId id, sched::FinishReason reason) {
   scheduler_.finish(it->second, reason);
   requests_.erase(it->second);
   sequence_of_.erase(it);
+  admissions_.erase(id);
   return true;
 }
 
@@ -125,24 +144,52 @@ SequenceContext* Core::context_of(sched::SequenceId id) {
   return it == requests_.end() ? nullptr : &it->second.context;
 }
 
+size_t Core::in_flight() const { return executor_ ? executor_->in_flight() : null_->in_flight(); }
+
 bool Core::launch_next() {
-  sched::StepPlan plan = scheduler_.plan();
+  const auto start = Clock::now();
+  sched::StepPlan plan = scheduler_.plan(pacer_.limit());
   if (plan.empty()) return false;
-  executor_.launch(
-      std::move(plan), [this](sched::SequenceId id) { return context_of(id); }, vocab_limit_);
+  for (const sched::StepEntry& entry : plan.entries) {
+    if (!entry.joins) continue;
+    Admission& admission = admissions_.at(requests_.at(entry.id).id);
+    if (admission.scheduled != Clock::time_point()) continue;  // it joins again after a preemption
+    admission.scheduled = start;
+    admission.cached_tokens = entry.first;
+  }
+  launched_.push_back({{plan.step, plan.num_decodes, static_cast<int>(plan.entries.size()) - plan.num_decodes,
+                        plan.num_tokens() - plan.num_decodes, 0},
+                       start});
+  const auto context = [this](sched::SequenceId id) { return context_of(id); };
+  executor_ ? executor_->launch(std::move(plan), context, vocab_limit_)
+            : null_->launch(std::move(plan), context, vocab_limit_);
   return true;
 }
 
+void Core::collect(std::vector<CoreEvent>& events) {
+  const sched::StepResult result =
+      executor_ ? executor_->collect([this](sched::SequenceId id) { return context_of(id); })
+                : null_->collect();
+  const Launched launched = launched_.front();
+  launched_.pop_front();
+  report_ = launched.report;
+  // A step that was queued behind another began when that one was done.
+  const auto now = Clock::now();
+  report_.seconds = std::chrono::duration<double>(now - std::max(launched.start, collected_)).count();
+  collected_ = now;
+  pacer_.observe(report_.decodes, report_.prefill_tokens, report_.seconds);
+  commit(result, events);
+}
+
 bool Core::step(std::vector<CoreEvent>& events) {
-  if (executor_.in_flight() == 0 && !launch_next()) return false;
+  for (const RequestId id : ended_) admissions_.erase(id);
+  ended_.clear();
+  if (in_flight() == 0 && !launch_next()) return false;
   // While the device computes, the host plans the next step and queues it. Not where a sequence may have to
   // begin again with other frequencies.
-  if (executor_.runs_on() && rope_switch_ == 0) launch_next();
-  const auto collect = [&] {
-    commit(executor_.collect([this](sched::SequenceId id) { return context_of(id); }), events);
-  };
-  collect();
-  while (requests_.empty() && executor_.in_flight() > 0) collect();
+  if (executor_ && executor_->runs_on() && rope_switch_ == 0) launch_next();
+  collect(events);
+  while (requests_.empty() && in_flight() > 0) collect(events);
   return true;
 }
 
@@ -163,10 +210,12 @@ void Core::commit(const sched::StepResult& result, std::vector<CoreEvent>& event
       event.finish = update.finish = sched::FinishReason::stop;
     }
     if (update.finish) {
+      ended_.push_back(running.id);
       sequence_of_.erase(running.id);
       requests_.erase(it);
     } else if (outgrew_rope(running)) {
       if (Status status = restart_on_long_rope(update.id); !status.ok()) {
+        ended_.push_back(event.id);
         sequence_of_.erase(event.id);
         event.finish = sched::FinishReason::error;
         event.error = std::move(status);

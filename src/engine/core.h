@@ -8,6 +8,8 @@
 #include <string>
 
 #include "engine/executor.h"
+#include "engine/null_executor.h"
+#include "sched/prefill_pacer.h"
 #include "sched/scheduler.h"
 #include "sluice/sampling.h"
 
@@ -37,14 +39,39 @@ struct CoreEvent {
   Status error;
 };
 
+struct CoreOptions {
+  int max_waiting = 1 << 20;  // requests that wait for their first step; more are resource_exhausted
+  double max_tpot = 0;  // seconds between tokens that prefills leave to running sequences; 0: no promise
+  /// Not empty: compute nothing, give these tokens in turn (NullExecutor). The model needs no memory then.
+  std::vector<int32_t> null_tokens;
+};
+
+/// One step, as it went.
+struct StepReport {
+  uint64_t step = 0;
+  int decodes = 0;   // sequences that wrote a token
+  int prefills = 0;  // and that read some of their prompt,
+  int prefill_tokens = 0;
+  double seconds = 0;
+};
+
+/// A request's way to its first token.
+struct Admission {
+  std::chrono::steady_clock::time_point added, scheduled;  // queued; first planned into a step
+  int cached_tokens = 0;                                   // of the prompt, found in the prefix cache
+};
+
 class Core {
  public:
+  using Clock = std::chrono::steady_clock;
+
   /// `vocab_limit`: ids from there on are padding, never sampled; 0: the whole vocabulary.
   static Result<std::unique_ptr<Core>> create(std::unique_ptr<LoadedModel> model, int32_t vocab_limit = 0,
-                                              std::vector<int32_t> eos = {});
+                                              std::vector<int32_t> eos = {}, CoreOptions options = {});
 
   LoadedModel& model() { return *model_; }
-  Executor& executor() { return executor_; }
+  /// Not of a core that computes nothing.
+  Executor& executor();
   const sched::Scheduler& scheduler() const { return scheduler_; }
   const std::vector<int32_t>& eos() const { return scheduler_.config().eos_tokens; }
 
@@ -56,6 +83,10 @@ class Core {
   bool busy() const { return !requests_.empty(); }
   /// Plans, runs and commits one step; appends what happened. False if there was nothing to do.
   bool step(std::vector<CoreEvent>& events);
+  /// The step that step() ran last.
+  const StepReport& last_step() const { return report_; }
+  /// Of a request that has not ended, or whose end is among the events of the last step.
+  const Admission& admission(RequestId id) const;
 
  private:
   struct Running {
@@ -67,11 +98,19 @@ class Core {
     SequenceContext context;
   };
 
-  Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, Executor executor,
-       int32_t vocab_limit);
+  struct Launched {
+    StepReport report;
+    Clock::time_point start;
+  };
+
+  Core(std::unique_ptr<LoadedModel> model, sched::Scheduler scheduler, int32_t vocab_limit,
+       const CoreOptions& options);
   Status schedule(Running& running);
   /// Plans and launches a step; false if there is nothing to do.
   bool launch_next();
+  size_t in_flight() const;
+  /// Waits for the oldest step in flight and commits it.
+  void collect(std::vector<CoreEvent>& events);
   void commit(const sched::StepResult& result, std::vector<CoreEvent>& events);
   SequenceContext* context_of(sched::SequenceId id);
   bool outgrew_rope(const Running& running) const;
@@ -79,12 +118,19 @@ class Core {
 
   std::unique_ptr<LoadedModel> model_;
   sched::Scheduler scheduler_;
-  Executor executor_;
+  std::optional<Executor> executor_;
+  std::optional<NullExecutor> null_;
+  sched::PrefillPacer pacer_;
+  std::deque<Launched> launched_;  // steps in flight
+  Clock::time_point collected_;    // when the last step was
+  StepReport report_;
   int32_t vocab_limit_;
   int64_t rope_switch_ = 0;  // tokens beyond which long rope frequencies apply; 0: never
   RequestId last_id_ = 0;
   std::map<sched::SequenceId, Running> requests_;
   std::map<RequestId, sched::SequenceId> sequence_of_;
+  std::map<RequestId, Admission> admissions_;
+  std::vector<RequestId> ended_;  // in the last step
 };
 
 }  // namespace sluice::engine

@@ -14,6 +14,11 @@ struct Opened {
 /// Opens an engine directory, a Hugging Face directory or a GGUF file. Tokenizer and weights are read side by
 /// side. Ids beyond the tokenizer's are padding of the embedding and are never sampled.
 Result<Opened> open(const std::string& path, model::Recipe recipe, ops::Backend backend,
-                    LoadOptions options = {});
+                    LoadOptions options = {}, CoreOptions core_options = {});
+
+/// As open(), for a core that computes nothing: only headers of the weights are read. Its tokens are short
+/// words that end no text.
+Result<Opened> open_null(const std::string& path, model::Recipe recipe, ops::Backend backend,
+                         CoreOptions core_options = {});
 
 }  // namespace sluice::engine

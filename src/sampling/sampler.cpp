@@ -33,6 +33,10 @@ Status validate(const SamplingParams& p) {
       p.structured_output->choices.empty()) {
     return invalid_argument("structured_output: the list of choices is empty");
   }
+  for (const auto& [id, bias] : p.logit_bias) {
+    if (id < 0) return bad("logit_bias", id, "token ids of 0 or more");
+    if (!(bias >= -100 && bias <= 100)) return bad("logit_bias", bias, "-100 to 100");
+  }
   return {};
 }
 
@@ -142,6 +146,12 @@ void Sampler::penalise(std::span<float> logits) const {
   }
 }
 
+void Sampler::add_bias(std::span<float> logits) const {
+  for (const auto& [id, bias] : params_.logit_bias) {
+    if (static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] += bias;
+  }
+}
+
 // Inverse-transform sampling over what top-k, top-p and min-p leave, in this order.
 int32_t Sampler::draw(std::span<const float> logits, float max) {
   // The smallest temperatures would have an infinite inverse, and 0 * infinity is no number.
@@ -200,7 +210,7 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
     logits = logits.first(static_cast<size_t>(vocab_limit));
   Scan best = scan(logits);
   SLUICE_TRY(usable(best));
-  bool reshaped = penalties_ || too_short_to_end();
+  bool reshaped = penalties_ || too_short_to_end() || !params_.logit_bias.empty();
   if (constrained_) {
     // The model's favourite mostly fits: then nothing needs to be masked.
     bool fits = false;
@@ -212,6 +222,7 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   std::optional<std::vector<float>> kept;  // log-probabilities are of the model's own distribution
   if (params_.logprobs >= 0 && reshaped) kept.emplace(logits.begin(), logits.end());
   if (penalties_) penalise(logits);
+  add_bias(logits);
   if (constrained_ && reshaped) SLUICE_TRY(constrained_->restrict(logits));
   if (too_short_to_end()) {
     for (int32_t id : end_ids_) {

@@ -44,10 +44,12 @@ class Sampler {
   /// Whether the next choice is the largest logit and nothing else of the row is asked for: then whoever
   /// found it may say so instead, -1 standing for a row that `choose` would refuse.
   bool takes_argmax() const {
-    return params_.temperature == 0 && !penalties_ && params_.logprobs < 0 && !too_short_to_end() &&
-           !constrained_;
+    return params_.temperature == 0 && !penalties_ && params_.logit_bias.empty() && params_.logprobs < 0 &&
+           !too_short_to_end() && !constrained_;
   }
   Result<Sample> take_argmax(int32_t token);
+  /// Whether logits matter beyond their order: someone who makes tokens up must make logits up too.
+  bool needs_logits() const { return params_.logprobs >= 0 || constrained_; }
 
   /// The constraint allows nothing more: the output is whole, without an end-of-sequence token.
   bool exhausted() const { return constrained_ && constrained_->exhausted(); }
@@ -57,6 +59,7 @@ class Sampler {
     return drawn_ < static_cast<uint64_t>(params_.min_tokens) && !end_ids_.empty();
   }
   void penalise(std::span<float> logits) const;
+  void add_bias(std::span<float> logits) const;
   int32_t draw(std::span<const float> logits, float max);
 
   SamplingParams params_;

@@ -326,5 +326,19 @@ TEST(Params, AreRefusedByNameWhenOutOfRange) {
   EXPECT_TRUE(validate({.temperature = 0, .top_k = -1, .max_tokens = 0, .logprobs = 0}).ok());
 }
 
+TEST(LogitBias, MovesTheChoiceAndNotTheReportedLogprobs) {
+  const std::vector<float> row = {1, 3, 2};
+  Sampler sampler({.temperature = 0, .logit_bias = {{2, 1.5f}, {1, -100}, {90, 5}}, .logprobs = 1}, {}, {});
+  std::vector<float> logits = row;
+  const auto sample = sampler.choose(logits, 3);
+  ASSERT_TRUE(sample.ok());
+  EXPECT_EQ(sample->token, 2);
+  EXPECT_FALSE(sampler.takes_argmax());
+  EXPECT_EQ(sample->logprobs->logprob, logprobs_of(row, 2, 0).logprob) << "of the model's own distribution";
+  EXPECT_FALSE(Sampler({.temperature = 0, .logit_bias = {{0, 1}}}, {}, {}).takes_argmax());
+  EXPECT_FALSE(validate({.logit_bias = {{0, 101}}}).ok());
+  EXPECT_FALSE(validate({.logit_bias = {{-1, 1}}}).ok());
+}
+
 }  // namespace
 }  // namespace sluice::sampling

@@ -5,6 +5,7 @@ int main(int argc, char** argv) {
   static constexpr Verb kVerbs[] = {
       {"optimize", "Make an engine directory from a checkpoint", declare_optimize},
       {"run", "Answer a prompt, a conversation or a file of requests", declare_run},
+      {"serve", "Answer OpenAI API requests over HTTP", declare_serve},
       {"verify", "Compare a model's results with a reference implementation's", declare_verify},
       {"eval", "Measure how well a model predicts a text", declare_eval},
       {"bench", "Measure how fast a model reads and writes", declare_bench},

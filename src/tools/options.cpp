@@ -39,7 +39,9 @@ void OutputOptions::declare(CLI::App& app) {
 }
 
 void BackendOptions::declare(CLI::App& app) {
-  app.add_option("--device", device, "Where to run: cpu or cuda")->type_name("NAME")->capture_default_str();
+  app.add_option("--device", device, "Where to run: cpu or cuda; serve also has null, which computes nothing")
+      ->type_name("NAME")
+      ->capture_default_str();
   app.add_option("--threads", threads, "Threads to compute with [one for each physical core]")
       ->type_name("N");
   app.add_option("--cpu_mask", cpu_mask, "CPUs to run on, like 0-3,8 or 0x10f [all this process may use]")
@@ -78,7 +80,7 @@ void RecipeOptions::declare(CLI::App& app) {
          "--kv_dtype", kv_dtype,
          "Type of cached keys and values: auto (fp16; fp32 with --activations float), fp32, fp16, bf16")
       ->type_name("TYPE");
-  number("--max_seq_len", base.max_seq_len,
+  number("--max_seq_len,--max_model_len", base.max_seq_len,
          "Tokens of one sequence, prompt and output [the model's, at most 4096]");
   number("--max_num_seqs,--batch_size", base.max_sequences, "Sequences that run together [16]");
   number("--max_num_batched_tokens", base.max_batch_tokens, "Tokens of one step [512]");

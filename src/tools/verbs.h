@@ -7,6 +7,7 @@ namespace sluice::tools {
 
 Run declare_optimize(CLI::App& app);
 Run declare_run(CLI::App& app);
+Run declare_serve(CLI::App& app);
 Run declare_verify(CLI::App& app);
 Run declare_eval(CLI::App& app);
 Run declare_bench(CLI::App& app);

@@ -1,0 +1,328 @@
+// Completions and chats over the wire: shapes, streams, and every field's refusal.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "serve/testing/tiny_server.h"
+
+namespace sluice::serve {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::Response;
+using testing::TinyServer;
+
+TinyServer& null_server() {
+  static TinyServer server;
+  return server;
+}
+TinyServer& real_server() {
+  static TinyServer server({.null = false});
+  return server;
+}
+
+TEST(Chat, WholeAnswerHasTheShapeThatClientsRead) {
+  const Response r = null_server().post(
+      "/v1/chat/completions",
+      R"({"model":"tiny","messages":[{"role":"user","content":"hi"}],"max_tokens":4,"logprobs":true,"top_logprobs":2})");
+  ASSERT_EQ(r.status, 200) << r.body;
+  const Json j = r.json();
+  EXPECT_EQ(j["object"], "chat.completion");
+  EXPECT_TRUE(j["id"].get<std::string>().starts_with("chatcmpl-"));
+  const Json& choice = j["choices"][0];
+  EXPECT_EQ(choice["index"], 0);
+  EXPECT_EQ(choice["finish_reason"], "length");
+  EXPECT_EQ(choice["message"]["role"], "assistant");
+  EXPECT_TRUE(choice["message"]["refusal"].is_null());
+  std::string joined;
+  for (const Json& token : choice["logprobs"]["content"]) {
+    joined += token["token"].get<std::string>();
+    EXPECT_EQ(token["top_logprobs"].size(), 2u);
+    EXPECT_LE(token["logprob"].get<double>(), 0);
+    EXPECT_TRUE(token["bytes"].is_array());
+  }
+  EXPECT_EQ(joined, choice["message"]["content"]);
+  // "user: hi<|end|>assistant: "
+  EXPECT_EQ(
+      dump_json(j["usage"]),
+      R"({"prompt_tokens":20,"completion_tokens":4,"total_tokens":24,"prompt_tokens_details":{"cached_tokens":0}})");
+}
+
+TEST(Chat, StreamIsOneChunkForEachTokenBetweenRoleAndEnd) {
+  const Response r = null_server().post(
+      "/v1/chat/completions",
+      R"({"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"max_completion_tokens":3,"stream":true,
+          "stream_options":{"include_usage":true}})");
+  ASSERT_EQ(r.status, 200) << r.body;
+  EXPECT_EQ(r.headers.at("content-type"), "text/event-stream; charset=utf-8");
+  const auto events = r.events();
+  ASSERT_EQ(events.size(), 1 + 3 + 1 + 1 + 1u);
+  EXPECT_EQ(events.back(), "[DONE]");
+  std::vector<Json> chunks;
+  for (size_t i = 0; i + 1 < events.size(); ++i) chunks.push_back(*parse_json(events[i], "chunk"));
+  EXPECT_EQ(dump_json(chunks[0]["choices"][0]["delta"]), R"({"role":"assistant","content":""})");
+  std::string text;
+  for (size_t i = 1; i <= 3; ++i) {
+    EXPECT_TRUE(chunks[i]["choices"][0]["finish_reason"].is_null());
+    text += chunks[i]["choices"][0]["delta"]["content"].get<std::string>();
+    EXPECT_TRUE(chunks[i]["usage"].is_null());
+    EXPECT_EQ(chunks[i]["id"], chunks[0]["id"]);
+  }
+  EXPECT_EQ(text.size(), 3u);
+  EXPECT_EQ(dump_json(chunks[4]["choices"][0]["delta"]), "{}");
+  EXPECT_EQ(chunks[4]["choices"][0]["finish_reason"], "length");
+  EXPECT_TRUE(chunks[5]["choices"].empty());
+  EXPECT_EQ(chunks[5]["usage"]["completion_tokens"], 3);
+}
+
+TEST(Completions, EveryFormOfPrompt) {
+  const auto texts = [&](const std::string& prompt) {
+    const Response r =
+        null_server().post("/v1/completions", R"({"max_tokens":2,"n":2,"prompt":)" + prompt + "}");
+    EXPECT_EQ(r.status, 200) << r.body;
+    std::vector<int> indices;
+    const Json json = r.json();
+    for (const Json& choice : json["choices"]) indices.push_back(choice["index"].get<int>());
+    return indices;
+  };
+  EXPECT_THAT(texts(R"("ab")"), ElementsAre(0, 1));
+  EXPECT_THAT(texts(R"(["ab","c"])"), ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(texts("[1,2,3]"), ElementsAre(0, 1));
+  EXPECT_THAT(texts("[[1,2],[3]]"), ElementsAre(0, 1, 2, 3));
+  for (const char* bad : {R"("")", "[]", "[[]]", R"([1,"a"])", R"(["a",1])", "[[[1]]]", "[-1]", "[1.5]",
+                          "[true]", "[128]", "5", "{}", "null"}) {
+    const Response r = null_server().post("/v1/completions", std::string(R"({"prompt":)") + bad + "}");
+    EXPECT_EQ(r.status, 400) << bad;
+    EXPECT_EQ(r.json()["error"]["param"], "prompt") << bad;
+  }
+}
+
+TEST(Completions, EchoGivesThePromptAndItsLogprobs) {
+  const Response r = real_server().post(
+      "/v1/completions", R"({"prompt":"hello","max_tokens":2,"echo":true,"logprobs":1,"temperature":0})");
+  ASSERT_EQ(r.status, 200) << r.body;
+  const Json json = r.json();
+  const Json& choice = json["choices"][0];
+  EXPECT_TRUE(choice["text"].get<std::string>().starts_with("hello"));
+  const Json& l = choice["logprobs"];
+  ASSERT_EQ(l["tokens"].size(), 7u);
+  EXPECT_TRUE(l["token_logprobs"][0].is_null());
+  for (size_t i = 1; i < 7; ++i) {
+    const double chosen = l["token_logprobs"][i].get<double>();
+    EXPECT_LE(chosen, 0);
+    // The chosen token is in the dictionary with the very same number.
+    EXPECT_EQ(l["top_logprobs"][i][l["tokens"][i].get<std::string>()].get<double>(), chosen);
+    EXPECT_EQ(l["text_offset"][i], i);
+  }
+  // What greedy decoding chose is the most likely token.
+  for (size_t i = 5; i < 7; ++i) EXPECT_EQ(l["top_logprobs"][i].size(), 1u);
+  // Nothing is generated: the prompt alone.
+  const Response none = real_server().post(
+      "/v1/completions", R"({"prompt":"hello","max_tokens":0,"echo":true,"logprobs":1,"temperature":0})");
+  ASSERT_EQ(none.status, 200) << none.body;
+  EXPECT_EQ(none.json()["choices"][0]["text"], "hello");
+  for (size_t i = 1; i < 5; ++i) {
+    EXPECT_NEAR(none.json()["choices"][0]["logprobs"]["token_logprobs"][i].get<double>(),
+                l["token_logprobs"][i].get<double>(), 1e-5);
+  }
+}
+
+TEST(Completions, StopStringsSeedsAndStreamsAgree) {
+  const auto run = [&](const std::string& extra) {
+    return real_server().post(
+        "/v1/completions", R"({"prompt":"hello","max_tokens":40,"seed":7,"ignore_eos":true)" + extra + "}");
+  };
+  const Json whole = run("").json();
+  const std::string text = whole["choices"][0]["text"];
+  ASSERT_EQ(text.size(), 40u);
+  EXPECT_EQ(run("").json()["choices"][0]["text"], text) << "the same seed";
+  std::string streamed;
+  const auto events = run(R"(,"stream":true)").events();
+  for (size_t i = 0; i + 1 < events.size(); ++i)
+    streamed += (*parse_json(events[i], "chunk"))["choices"][0]["text"].get<std::string>();
+  EXPECT_EQ(streamed, text);
+  const std::string stop = text.substr(10, 3);
+  const Json cut = run(R"(,"stop":[)" + dump_json(Json(stop)) + "]").json();
+  EXPECT_EQ(cut["choices"][0]["text"], text.substr(0, text.find(stop)));
+  EXPECT_EQ(cut["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(cut["choices"][0]["stop_reason"], stop);
+  const Json kept = run(R"(,"include_stop_str_in_output":true,"stop":)" + dump_json(Json(stop))).json();
+  EXPECT_EQ(kept["choices"][0]["text"], text.substr(0, text.find(stop)) + stop);
+  // A bias that leaves nothing else decides.
+  const Json biased = run(R"(,"temperature":0,"logit_bias":{"5":100})").json();
+  EXPECT_EQ(biased["choices"][0]["text"], std::string(40, '&'));
+}
+
+TEST(Completions, ConstraintsHoldAndBadOnesAreNamed) {
+  const auto run = [&](const std::string& extra) {
+    return real_server().post("/v1/completions", R"({"prompt":"hello","max_tokens":40,)" + extra + "}");
+  };
+  const Json choice = run(R"("structured_outputs":{"choice":["yes","no"]})").json();
+  const std::string text = choice["choices"][0]["text"];
+  EXPECT_TRUE(text == "yes" || text == "no") << text;
+  EXPECT_EQ(choice["choices"][0]["finish_reason"], "stop");
+  EXPECT_THAT(run(R"("guided_regex":"[0-9]{3}-[a-c]")").json()["choices"][0]["text"].get<std::string>(),
+              ::testing::MatchesRegex("[0-9][0-9][0-9]-[abc]"));
+  const Response bad =
+      run(R"("response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{"not":{}}}})");
+  EXPECT_EQ(bad.status, 400);
+  EXPECT_EQ(bad.json()["error"]["param"], "response_format");
+  EXPECT_THAT(bad.body, HasSubstr("not"));
+  EXPECT_EQ(run(R"("guided_regex":"(")").status, 400);
+  EXPECT_EQ(run(R"("structured_outputs":{"structural_tag":"x"})").status, 400);
+}
+
+TEST(Requests, EveryBadFieldIsNamed) {
+  const std::string chat = R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":1,)";
+  const struct {
+    const char* field;
+    const char* param;
+  } kCases[] = {
+      {R"("temperature":-0.1)", "temperature"},
+      {R"("temperature":101)", "temperature"},
+      {R"("temperature":"0.7")", "temperature"},
+      {R"("top_p":1.0001)", "top_p"},
+      {R"("top_p":-1)", "top_p"},
+      {R"("top_k":-2)", "top_k"},
+      {R"("min_p":2)", "min_p"},
+      {R"("n":0)", "n"},
+      {R"("n":129)", "n"},
+      {R"("n":1.5)", "n"},
+      {R"("max_completion_tokens":-1)", "max_completion_tokens"},
+      {R"("max_completion_tokens":1000000000000000000)", "max_completion_tokens"},
+      {R"("min_tokens":5)", "min_tokens"},
+      {R"("top_logprobs":2)", "top_logprobs"},
+      {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
+      {R"("logprobs":true,"top_logprobs":-1)", "top_logprobs"},
+      {R"("logit_bias":{"foo":0})", "logit_bias"},
+      {R"("logit_bias":{"500":0})", "logit_bias"},
+      {R"("logit_bias":{"5":101})", "logit_bias"},
+      {R"("logit_bias":[])", "logit_bias"},
+      {R"("stop":"")", "stop"},
+      {R"("stop":[""])", "stop"},
+      {R"("stop":5)", "stop"},
+      {R"("seed":9223372036854775808)", "seed"},
+      {R"("presence_penalty":2.1)", "presence_penalty"},
+      {R"("frequency_penalty":-3)", "frequency_penalty"},
+      {R"("repetition_penalty":0)", "repetition_penalty"},
+      {R"("stream":"yes")", "stream"},
+      {R"("stream_options":{"include_usage":true})", "stream_options"},
+      {R"("response_format":{"type":"xml"})", "response_format.type"},
+      {R"("response_format":{"type":"json_schema","json_schema":{"name":"x"}})",
+       "response_format.json_schema.schema"},
+      {R"("tool_choice":"required")", "tool_choice"},
+      {R"("tools":[{"type":"function","function":{"name":"a b"}}])", "tools[0].function.name"},
+      {R"("tools":[{"type":"function","function":{"name":"a"}},{"type":"function","function":{"name":"a"}}])",
+       "tools[1].function.name"},
+      {R"("tools":[{"type":"function","function":{"name":"a"}}],"tool_choice":{"type":"function","function":{"name":"b"}}})",
+       "tool_choice"},
+      {R"("modalities":["audio"])", "modalities"},
+      {R"("continue_final_message":true)", "continue_final_message"},
+      {R"("priority":"high")", "priority"},
+      {R"("chat_template_kwargs":5)", "chat_template_kwargs"},
+  };
+  for (const auto& c : kCases) {
+    std::string body = chat + c.field;
+    if (!body.ends_with("}}}")) body += "}";
+    const Response r = null_server().post("/v1/chat/completions", body);
+    EXPECT_EQ(r.status, 400) << c.field << r.body;
+    EXPECT_EQ(r.json()["error"]["param"], c.param) << c.field << r.body;
+  }
+  EXPECT_EQ(
+      null_server()
+          .post("/v1/chat/completions", chat + R"("user":"u","metadata":{},"store":false,"new_field":1})")
+          .status,
+      200);
+}
+
+TEST(Requests, BadMessagesAreNamed) {
+  const struct {
+    const char* messages;
+    const char* param;
+  } kCases[] = {
+      {"null", "messages"},
+      {"[]", "messages"},
+      {"[123]", "messages[0]"},
+      {"[{}]", "messages[0].role"},
+      {R"([{"role":123,"content":"x"}])", "messages[0].role"},
+      {R"([{"role":"emperor","content":"x"}])", "messages[0].role"},
+      {R"([{"role":"user"}])", "messages[0].content"},
+      {R"([{"role":"user","content":"a"},{"role":"user","content":5}])", "messages[1].content"},
+      {R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://x"}}]}])",
+       "messages[0].content[0].type"},
+      {R"([{"role":"user","content":[{"type":"text"}]}])", "messages[0].content[0].text"},
+      {R"([{"role":"tool","content":"x"}])", "messages[0].tool_call_id"},
+      {R"([{"role":"assistant","tool_calls":[{"function":{}}]}])", "messages[0].tool_calls[0].function.name"},
+  };
+  for (const auto& c : kCases) {
+    const Response r = null_server().post("/v1/chat/completions",
+                                          std::string(R"({"max_tokens":1,"messages":)") + c.messages + "}");
+    EXPECT_EQ(r.status, 400) << c.messages;
+    EXPECT_EQ(r.json()["error"]["param"], c.param) << r.body;
+  }
+}
+
+TEST(Requests, LengthsThatCanNeverFitAreRefusedWithTheNumbers) {
+  const Response r = null_server().post(
+      "/v1/completions", R"({"max_tokens":10,"prompt":")" + std::string((1 << 16), 'a') + R"("})");
+  EXPECT_EQ(r.status, 400);
+  EXPECT_EQ(r.json()["error"]["code"], "context_length_exceeded");
+  EXPECT_THAT(r.body, HasSubstr("65536"));
+  EXPECT_THAT(r.body, HasSubstr("65546"));
+  EXPECT_EQ(null_server().post("/v1/completions", R"({"prompt":"a","max_tokens":65536})").status, 400);
+  EXPECT_EQ(null_server().post("/v1/completions", R"({"prompt":["a","b"],"n":128,"max_tokens":1})").status,
+            200);
+}
+
+TEST(Requests, JsonIsReadStrictly) {
+  const std::string deep(200, '[');
+  for (const std::string& bad : std::vector<std::string>{"",
+                                                         "null",
+                                                         "[]",
+                                                         "\"x\"",
+                                                         "1",
+                                                         "{",
+                                                         "{]",
+                                                         "{\"a\":1,}",
+                                                         "{\"a\" 1}",
+                                                         "{a:1}",
+                                                         "{'a':1}",
+                                                         "{\"a\":01}",
+                                                         "{\"a\":NaN}",
+                                                         "{\"a\":Infinity}",
+                                                         "{\"a\":1e400}",
+                                                         "{\"a\":+1}",
+                                                         "{\"a\":.5}",
+                                                         "{\"a\":\"\\x\"}",
+                                                         "{\"a\":\"\n\"}",
+                                                         "{\"a\":\"\xff\"}",
+                                                         "{\"a\":\"\\ud800\"}",
+                                                         "\xef\xbb\xbf{}",
+                                                         "{}{}",
+                                                         "{\"a\":1,\"a\":2}",
+                                                         "{\"a\":tru}",
+                                                         std::string("{\"a\":\0}", 7),
+                                                         "{\"a\":" + deep,
+                                                         "/* */{}"}) {
+    const Response r = null_server().post("/v1/completions", bad);
+    EXPECT_EQ(r.status, 400) << bad;
+    EXPECT_EQ(r.json()["error"].size(), 4u) << bad;
+  }
+}
+
+TEST(Requests, UserTextNeverBecomesAControlToken) {
+  const Response r = null_server().post("/v1/chat/completions/render",
+                                        R"({"messages":[{"role":"user","content":"<|end|>"}]})");
+  ASSERT_EQ(r.status, 200) << r.body;
+  const Json ids = r.json()["token_ids"];
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), Json(96)), 1) << "the template's own, and no other";
+  const Json tokens = null_server().post("/tokenize", R"({"prompt":"<|end|>"})").json();
+  EXPECT_EQ(tokens["count"], 7);
+  EXPECT_EQ(
+      null_server().post("/detokenize", R"({"tokens":)" + dump_json(tokens["tokens"]) + "}").json()["prompt"],
+      "<|end|>");
+  EXPECT_EQ(null_server().post("/tokenize", R"({"content":"<|end|>"})").json()["tokens"], Json::array({96}));
+}
+
+}  // namespace
+}  // namespace sluice::serve

@@ -1,0 +1,54 @@
+// Probes, version and metrics: cheap, answered on the I/O thread whatever the engine does.
+#include "base/json.h"
+#include "serve/endpoints/endpoints.h"
+
+namespace sluice::serve {
+namespace {
+
+HttpResponse state_response(const App& app, bool live_only) {
+  Json body = Json::object();
+  const std::optional<std::string> stuck = app.stuck();
+  const char* state = "ready";
+  if (app.engine() == nullptr) state = "loading";
+  if (app.draining()) state = "draining";
+  if (stuck) state = "stuck";
+  body["state"] = state;
+  if (stuck) body["reason"] = *stuck;
+  if (engine::Service* engine = app.engine()) {
+    const engine::ServiceStats stats = engine->stats();
+    const engine::Progress progress = engine->progress();
+    body["running"] = stats.counts.running;
+    body["waiting"] = stats.counts.waiting;
+    body["step"] = progress.step;
+    body["step_ms"] = 1e3 * progress.seconds;
+  }
+  HttpResponse out;
+  const bool up = live_only ? !stuck : !stuck && app.engine() != nullptr && !app.draining();
+  if (!up) {
+    out.status = 503;
+    out.headers.emplace_back("Retry-After", "1");
+  }
+  out.body = dump_json(body);
+  return out;
+}
+
+}  // namespace
+
+Reply health(App& app, HttpRequest&) { return state_response(app, false); }
+Reply readyz(App& app, HttpRequest&) { return state_response(app, false); }
+Reply livez(App& app, HttpRequest&) { return state_response(app, true); }
+
+Reply version(App& app, HttpRequest&) {
+  HttpResponse out;
+  out.body = dump_json({{"version", app.options().version}});
+  return out;
+}
+
+Reply metrics(App& app, HttpRequest&) {
+  HttpResponse out;
+  out.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  out.body = app.metrics_text();
+  return out;
+}
+
+}  // namespace sluice::serve

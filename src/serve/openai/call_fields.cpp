@@ -1,0 +1,225 @@
+#include "serve/openai/call_fields.h"
+
+#include <algorithm>
+#include <charconv>
+#include <ctime>
+
+namespace sluice::serve {
+namespace {
+
+SamplingParams default_sampling(const artifact::GenerationDefaults& d) {
+  SamplingParams s;
+  const auto take = [](auto& field, const auto& value) {
+    if (value) field = static_cast<std::remove_reference_t<decltype(field)>>(*value);
+  };
+  if (!d.do_sample.value_or(true)) return s;
+  take(s.temperature, d.temperature);
+  take(s.top_k, d.top_k);
+  take(s.top_p, d.top_p);
+  take(s.min_p, d.min_p);
+  take(s.repetition_penalty, d.repetition_penalty);
+  return s;
+}
+
+void read_stop(Fields& fields, SamplingParams& s) {
+  const Json& stop = fields.get("stop");
+  if (stop.is_string()) {
+    s.stop = {stop.get<std::string>()};
+  } else {
+    fields.read("stop", s.stop);
+  }
+  if (s.stop.size() > 64)
+    fields.fail("stop", fmt::format("{} strings; at most 64 are allowed", s.stop.size()));
+  for (const std::string& text : s.stop) {
+    if (text.empty()) fields.fail("stop", "an empty string would end every text at once");
+  }
+}
+
+void read_logit_bias(Fields& fields, int64_t vocab, SamplingParams& s) {
+  const Json& bias = fields.get("logit_bias");
+  if (bias.is_null()) return;
+  if (!bias.is_object()) return fields.fail("logit_bias", "expected an object of token ids");
+  for (const auto& member : bias.items()) {
+    const std::string& key = member.key();
+    int32_t id = -1;
+    const auto [end, ec] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (ec != std::errc() || end != key.data() + key.size() || id < 0 || id >= vocab)
+      return fields.fail("logit_bias",
+                         fmt::format("\"{}\" is not a token id below {}", key.substr(0, 32), vocab));
+    const Json& value = member.value();
+    if (!value.is_number() || !(std::abs(value.get<double>()) <= 100))
+      return fields.fail("logit_bias",
+                         fmt::format("the bias of token {} must be a number from -100 to 100", id));
+    s.logit_bias.emplace_back(id, value.get<float>());
+  }
+}
+
+void read_sampling(Fields& fields, int64_t vocab, SamplingParams& s) {
+  constexpr float kHuge = 1e30f;
+  fields.read("temperature", s.temperature, 0, 100);
+  fields.read("top_p", s.top_p, 0, 1);
+  if (s.top_p == 0) s.top_p = 1e-6f;  // the most likely token alone
+  fields.read("top_k", s.top_k, -1, std::numeric_limits<int32_t>::max());
+  fields.read("min_p", s.min_p, 0, 1);
+  fields.read("repetition_penalty", s.repetition_penalty, -kHuge, kHuge);
+  if (!(s.repetition_penalty > 0 && s.repetition_penalty <= 100))
+    fields.fail("repetition_penalty",
+                fmt::format("{} is out of range; expected more than 0, at most 100", s.repetition_penalty));
+  fields.read("presence_penalty", s.presence_penalty, -2, 2);
+  fields.read("frequency_penalty", s.frequency_penalty, -2, 2);
+  int64_t seed = 0;
+  if (fields.read("seed", seed)) s.seed = static_cast<uint64_t>(seed);
+  fields.read("min_tokens", s.min_tokens, 0, std::numeric_limits<int32_t>::max());
+  fields.read("ignore_eos", s.ignore_eos);
+  fields.read("stop_token_ids", s.stop_token_ids);
+  for (const int32_t id : s.stop_token_ids) {
+    if (id < 0 || id >= vocab)
+      fields.fail("stop_token_ids", fmt::format("{} is not a token id below {}", id, vocab));
+  }
+  read_stop(fields, s);
+  read_logit_bias(fields, vocab, s);
+}
+
+void read_stream(Fields& fields, Call& call) {
+  fields.read("stream", call.stream);
+  const Json& options = fields.get("stream_options");
+  if (options.is_null()) return;
+  if (!call.stream) return fields.fail("stream_options", "is only allowed with stream");
+  Fields inner(options, "stream_options.");
+  inner.read("include_usage", call.include_usage);
+  inner.read("continuous_usage_stats", call.continuous_usage);
+  inner.get("include_obfuscation");
+  fields.adopt(inner.error());
+}
+
+// Fields that OpenAI's clients send and that change nothing here.
+void accept_without_effect(Fields& fields) {
+  for (const char* name :
+       {"user", "metadata", "service_tier", "prompt_cache_key", "safety_identifier", "verbosity",
+        "prediction", "prompt_cache_options", "prompt_cache_retention", "moderation", "request_id",
+        "spaces_between_special_tokens", "web_search_options", "store"})
+    fields.get(name);
+  const Json& modalities = fields.get("modalities");
+  if (modalities.is_array() && std::find(modalities.begin(), modalities.end(), "audio") != modalities.end())
+    fields.fail("modalities", "audio is not supported", "unsupported_parameter");
+  fields.unsupported("audio", "audio is not supported");
+}
+
+void refuse_what_is_not_there(Fields& fields) {
+  for (const char* name : {"bad_words", "allowed_token_ids", "logprob_token_ids", "truncate_prompt_tokens"})
+    fields.unsupported(name, "is not supported");
+  fields.unsupported("use_beam_search", "beam search is not supported");
+}
+
+}  // namespace
+
+Body parse_body(const App& app, const HttpRequest& request) {
+  Body out;
+  if (!request.content_encoding.empty() && request.content_encoding != "identity") {
+    out.error = ApiError{.status = 415, .message = "compressed bodies are not supported"};
+    return out;
+  }
+  // Clients that name no type mean JSON.
+  if (!request.content_type.empty() && request.content_type != "application/json") {
+    out.error = ApiError{.status = 415, .message = "the body must be application/json"};
+    return out;
+  }
+  auto json =
+      parse_json(request.body, "body",
+                 {.max_depth = app.options().max_json_depth, .max_nodes = app.options().max_json_values});
+  if (!json.ok()) {
+    out.error = ApiError{.status = 400, .message = json.status().message(), .code = "invalid_json"};
+  } else if (!json->is_object()) {
+    out.error = ApiError{.status = 400, .message = "body: expected a JSON object", .code = "invalid_json"};
+  } else {
+    out.json = *std::move(json);
+  }
+  return out;
+}
+
+void read_model(Fields& fields, const App& app, std::string& model) {
+  model = app.options().model_name;
+  std::string name;
+  if (!fields.read("model", name)) return;  // the only model there is
+  if (name == model) return;
+  if (app.options().any_model) {
+    model = name;
+    return;
+  }
+  fields.adopt(ApiError{.status = 404,
+                        .message = fmt::format("the model \"{}\" does not exist; this server has \"{}\"",
+                                               name.substr(0, 128), model),
+                        .param = "model",
+                        .code = "model_not_found"});
+}
+
+void read_call(Fields& fields, App& app, const HttpRequest& request, Call& call,
+               std::initializer_list<const char*> max_tokens_names, int default_max_tokens) {
+  engine::Service& engine = *app.engine();
+  const int64_t vocab = engine.model().spec().vocab;
+  call.arrival = request.arrival;
+  call.created = static_cast<int64_t>(std::time(nullptr));
+  call.sampling = default_sampling(engine.codec().defaults());
+  call.sampling.max_tokens = -1;  // not given
+  for (const char* name : max_tokens_names) {
+    int value = -1;
+    if (fields.read(name, value, 0, std::numeric_limits<int>::max()) && call.sampling.max_tokens < 0)
+      call.sampling.max_tokens = value;
+  }
+  if (call.sampling.max_tokens < 0 && default_max_tokens > 0) call.sampling.max_tokens = default_max_tokens;
+  read_sampling(fields, vocab, call.sampling);
+  read_stream(fields, call);
+  fields.read("n", call.n, 1, 128);
+  fields.read("skip_special_tokens", call.skip_special_tokens);
+  fields.read("include_stop_str_in_output", call.include_stop);
+  fields.read("return_token_ids", call.return_token_ids);
+  fields.read("return_tokens_as_token_ids", call.tokens_as_ids);
+  fields.read("priority", call.priority, -1000, 1000);
+  fields.read("timeout", call.timeout, 0, 1e9);
+  fields.read("cache_salt", call.salt);
+  accept_without_effect(fields);
+  refuse_what_is_not_there(fields);
+}
+
+void compile_constraint(Fields& fields, App& app, const Constraint& constraint, Call& call) {
+  const auto asked = structured_output(constraint.format);
+  if (!asked || fields.error()) return;
+  sampling::ConstraintCompiler* compiler = app.engine()->constraints();
+  if (compiler == nullptr)
+    return fields.fail(constraint.format.field, "needs a tokenizer, and the model has none");
+  auto compiled = compiler->compile(*asked);
+  if (!compiled.ok()) return fields.fail(constraint.format.field, compiled.status().message());
+  call.constraint = *std::move(compiled);
+}
+
+void finish_call(Fields& fields, const App& app, Call& call) {
+  if (app.options().strict) {
+    if (const auto unknown = fields.unknown()) fields.fail(*unknown, "unknown field", "unknown_parameter");
+  }
+  if (fields.error()) return;
+  const int limit = app.engine()->max_total_tokens();
+  const size_t requests = call.prompts.size() * static_cast<size_t>(call.n);
+  if (requests > static_cast<size_t>(app.options().max_requests_per_call))
+    fields.fail("n", fmt::format("{} prompts with n = {} are {} requests; at most {} are allowed in one call",
+                                 call.prompts.size(), call.n, requests, app.options().max_requests_per_call));
+  size_t longest = 0;
+  for (const Prompt& prompt : call.prompts) longest = std::max(longest, prompt.ids.size());
+  const bool writes = call.sampling.max_tokens != 0;
+  const int64_t prompt = static_cast<int64_t>(longest);
+  const int64_t given = std::max(call.sampling.max_tokens, writes ? 1 : 0);
+  if (prompt + given > limit) {
+    fields.fail(
+        prompt + 1 > limit ? "prompt" : "max_tokens",
+        fmt::format("the prompt has {} tokens and max_tokens is {}, together {}; the context length of "
+                    "this server is {} tokens",
+                    prompt, given, prompt + given, limit),
+        "context_length_exceeded");
+  }
+  if (call.sampling.max_tokens < 0) call.sampling.max_tokens = limit - static_cast<int>(longest);
+  if (call.sampling.min_tokens > call.sampling.max_tokens)
+    fields.fail("min_tokens", fmt::format("{} is more than max_tokens, {}", call.sampling.min_tokens,
+                                          call.sampling.max_tokens));
+  if (const Status status = validate(call.sampling); !status.ok()) fields.fail("", status.message());
+}
+
+}  // namespace sluice::serve

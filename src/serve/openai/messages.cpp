@@ -1,0 +1,101 @@
+#include "serve/openai/messages.h"
+
+#include <algorithm>
+#include <array>
+
+namespace sluice::serve {
+namespace {
+
+constexpr std::array<const char*, 6> kRoles = {"developer", "system", "user",
+                                               "assistant", "tool",   "function"};
+
+// A string, null, or parts of text joined by line feeds.
+Json read_content(Fields& message, const std::string& prefix, bool may_be_absent) {
+  const Json& content = message.get("content");
+  if (content.is_null()) {
+    if (!may_be_absent) message.fail("content", "is required");
+    return nullptr;
+  }
+  if (content.is_string()) return content;
+  if (!content.is_array()) {
+    message.fail("content", "expected a string or an array of parts");
+    return nullptr;
+  }
+  std::string text;
+  for (size_t i = 0; i < content.size(); ++i) {
+    Fields part(content[i], fmt::format("{}content[{}].", prefix, i));
+    std::string type, piece;
+    if (!part.read("type", type)) part.fail("type", "is required");
+    if (type == "text" || type == "input_text" || type == "output_text") {
+      if (!part.read("text", piece)) part.fail("text", "is required");
+    } else if (type == "refusal") {
+      part.read("refusal", piece);
+    } else {
+      part.fail("type", "\"" + type.substr(0, 64) + "\" is not supported; this model reads text",
+                "unsupported_parameter");
+    }
+    message.adopt(part.error());
+    if (i > 0) text += "\n";
+    text += piece;
+  }
+  return text;
+}
+
+Json read_tool_calls(Fields& message, const std::string& prefix) {
+  const Json& calls = message.get("tool_calls");
+  if (calls.is_null()) return nullptr;
+  if (!calls.is_array()) {
+    message.fail("tool_calls", "expected an array");
+    return nullptr;
+  }
+  Json out = calls;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const std::string where = fmt::format("{}tool_calls[{}].", prefix, i);
+    Fields call(calls[i], where);
+    Fields function(call.get("function"), where + "function.");
+    std::string name;
+    if (!function.read("name", name)) function.fail("name", "is required");
+    const Json& arguments = function.get("arguments");
+    if (arguments.is_string()) {
+      auto parsed = parse_json(arguments.get<std::string>(), where + "function.arguments");
+      if (parsed.ok() && !function.error()) out[i]["function"]["arguments"] = *std::move(parsed);
+    }
+    call.adopt(function.error());
+    message.adopt(call.error());
+  }
+  return out;
+}
+
+}  // namespace
+
+Json read_messages(Fields& fields, bool template_knows_developer) {
+  const Json& messages = fields.get("messages");
+  Json out = Json::array();
+  if (!messages.is_array() || messages.empty()) {
+    fields.fail("messages", "expected an array of at least one message");
+    return out;
+  }
+  for (size_t i = 0; i < messages.size() && !fields.error(); ++i) {
+    const std::string prefix = fmt::format("messages[{}].", i);
+    Fields message(messages[i], prefix);
+    std::string role;
+    if (!message.read("role", role)) message.fail("role", "is required");
+    if (std::find(kRoles.begin(), kRoles.end(), role) == kRoles.end()) {
+      message.fail("role", "\"" + role.substr(0, 64) +
+                               "\"; choose developer, system, user, assistant, tool or function");
+    }
+    if (role == "tool" && !message.has("tool_call_id")) message.fail("tool_call_id", "is required");
+    const Json calls = read_tool_calls(message, prefix);
+    Json content = read_content(message, prefix, role == "assistant");
+    if (!message.error()) {
+      Json& entry = out.emplace_back(messages[i]);
+      if (role == "developer" && !template_knows_developer) entry["role"] = "system";
+      entry["content"] = std::move(content);
+      if (!calls.is_null()) entry["tool_calls"] = calls;
+    }
+    fields.adopt(message.error());
+  }
+  return out;
+}
+
+}  // namespace sluice::serve

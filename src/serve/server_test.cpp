@@ -1,0 +1,338 @@
+// The server against clients that are slow, rude, many or gone: each gets its answer, and nothing is left
+// over.
+#include <dirent.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "serve/testing/tiny_server.h"
+
+namespace sluice::serve {
+namespace {
+
+using testing::Client;
+using ::testing::HasSubstr;
+using testing::post_bytes;
+using testing::Response;
+using testing::TinyServer;
+using testing::TinyServerOptions;
+
+// Never ends by itself within a test.
+const std::string kEndless = R"({"prompt":"hello","max_tokens":60000,"stream":true})";
+const std::string kEndlessWhole = R"({"prompt":"hello","max_tokens":60000})";
+
+TinyServer& server() {
+  static TinyServer shared;
+  return shared;
+}
+
+size_t open_descriptors() {
+  size_t count = 0;
+  DIR* dir = ::opendir("/proc/self/fd");
+  while (::readdir(dir) != nullptr) ++count;
+  ::closedir(dir);
+  return count;
+}
+
+TEST(Routes, UnknownPathsAndMethodsSayWhatTheyAre) {
+  EXPECT_EQ(server().get("/nowhere").status, 404);
+  EXPECT_EQ(server().get("/v1/../health").status, 400);
+  EXPECT_EQ(server().get("/health/").status, 200);
+  EXPECT_EQ(server().get("/%68ealth?x=%ff").status, 200);
+  const Response wrong = server().get("/v1/completions");
+  EXPECT_EQ(wrong.status, 405);
+  EXPECT_EQ(wrong.headers.at("allow"), "POST");
+  EXPECT_EQ(server().post("/health", "{}").status, 405);
+  const Response model = server().get("/v1/models/other");
+  EXPECT_EQ(model.status, 404);
+  EXPECT_EQ(model.json()["error"]["code"], "model_not_found");
+  EXPECT_EQ(server().get("/v1/models/tiny").json()["id"], "tiny");
+  EXPECT_EQ(server().get("/models").json()["data"][0]["max_model_len"], 1 << 16);
+  EXPECT_EQ(server().post("/v1/completions", R"({"model":"gpt-9","prompt":"x"})").json()["error"]["code"],
+            "model_not_found");
+  EXPECT_EQ(server().post("/v1/embeddings", R"({"input":"x"})").status, 400);
+  EXPECT_EQ(server().get("/tokenizer_info").status, 404) << "off unless asked for";
+  Client c = server().client();
+  c.send("OPTIONS * HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(c.receive().status, 204);
+  c.send("HEAD /health HTTP/1.1\r\n\r\nGET /version HTTP/1.1\r\n\r\n");
+  ASSERT_TRUE(c.receive_until("\r\n\r\nHTTP/1.1 200"));
+}
+
+TEST(Routes, RequestIdsAreEchoedAndTypesChecked) {
+  EXPECT_EQ(server().get("/health", "X-Request-ID: abc-1\r\n").headers.at("x-request-id"), "abc-1");
+  EXPECT_NE(server().get("/health", "X-Request-ID: a b\r\n").headers.at("x-request-id"), "a b");
+  EXPECT_FALSE(server().get("/health").headers.at("x-request-id").empty());
+  Client c = server().client();
+  c.send("POST /tokenize HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}");
+  EXPECT_EQ(c.receive().status, 415);
+  EXPECT_EQ(server().post("/tokenize", "{}", "Content-Encoding: gzip\r\n").status, 415);
+}
+
+TEST(Connections, AreKeptPipelinedAndContinued) {
+  Client c = server().client();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(c.post("/tokenize", R"({"prompt":"abc"})").json()["count"], 3);
+  EXPECT_EQ(c.post("/tokenize", "{bad").status, 400) << "and the connection goes on";
+  std::string many;
+  for (int i = 1; i <= 10; ++i)
+    many += post_bytes("/tokenize", R"({"prompt":")" + std::string(static_cast<size_t>(i), 'a') + R"("})");
+  c.send(many);
+  for (int i = 1; i <= 10; ++i) EXPECT_EQ(c.receive().json()["count"], i);
+  // A request that comes while a stream is under way waits for its turn.
+  c.send(post_bytes("/v1/completions", R"({"prompt":"a","max_tokens":200,"stream":true})"));
+  ASSERT_TRUE(c.receive_until("data: "));
+  c.send("GET /version HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(c.receive().events().back(), "[DONE]");
+  EXPECT_EQ(c.receive().status, 200);
+  c.send(
+      "POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nExpect: "
+      "100-continue\r\n\r\n");
+  ASSERT_TRUE(c.receive_until("100 Continue"));
+  c.send("d\r\n{\"prompt\":\"ab\r\n2\r\n\"}\r\n0\r\n\r\n");
+  EXPECT_EQ(c.receive().json()["count"], 2);
+  c.send("GET /health HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(c.receive().status, 200);
+  EXPECT_TRUE(c.closed()) << "HTTP/1.0 without keep-alive";
+}
+
+TEST(Connections, MalformedRequestsAreAnsweredAndClosed) {
+  for (const std::string bad :
+       {"GET / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "nonsense\r\n\r\n",
+        "\x16\x03\x01 hello\r\n\r\n", "GET / HTTP/1.1\nHost: x\n\n"}) {
+    Client c = server().client();
+    c.send(bad);
+    const Response r = c.receive();
+    EXPECT_GE(r.status, 400) << bad;
+    EXPECT_EQ(r.headers.at("connection"), "close");
+    EXPECT_EQ(r.json()["error"].size(), 4u);
+    EXPECT_TRUE(c.closed());
+  }
+  // Too large: refused by the header, without reading the body.
+  Client c = server().client();
+  c.send("POST /tokenize HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n");
+  EXPECT_EQ(c.receive().status, 413);
+  // A body that ends early makes no request.
+  Client cut = server().client();
+  cut.send("POST /tokenize HTTP/1.1\r\nContent-Length: 50\r\n\r\n{\"prompt\":\"a\"}");
+  cut.half_close();
+  EXPECT_EQ(cut.receive().status, 0);
+}
+
+TEST(Connections, SlowSendersAreTimedOut) {
+  TinyServerOptions o;
+  o.serve.http.limits.header_timeout = o.serve.http.limits.body_timeout = 0.3;
+  o.serve.http.limits.idle_timeout = 0.3;
+  TinyServer slow(o);
+  Client head = slow.client(), body = slow.client(), idle = slow.client();
+  head.send("GET / HT");
+  body.send("POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{");
+  EXPECT_EQ(head.receive().status, 408);
+  EXPECT_EQ(body.receive().status, 408);
+  EXPECT_TRUE(head.closed() && body.closed());
+  EXPECT_EQ(idle.receive().status, 0) << "closed without a word";
+}
+
+TEST(Connections, ManyIdleOnesStopNobodyAndThereIsABound) {
+  TinyServerOptions o;
+  o.serve.http.limits.max_connections = 1001;
+  TinyServer bounded(o);
+  std::vector<Client> idle;
+  for (int i = 0; i < 1000; ++i) idle.push_back(bounded.client());
+  Client last = bounded.client();
+  EXPECT_EQ(last.post("/v1/completions", R"({"prompt":"a","max_tokens":3})").status, 200);
+  Client above = bounded.client();
+  const Response r = above.receive();
+  EXPECT_EQ(r.status, 503);
+  EXPECT_EQ(r.headers.at("retry-after"), "1");
+  for (Client& c : idle) EXPECT_EQ(c.get("/health").status, 200);
+}
+
+TEST(Keys, AreAskedForWherePromised) {
+  TinyServerOptions o;
+  o.serve.api_keys = {"secret", "other"};
+  TinyServer locked(o);
+  const auto status = [&](const std::string& headers) { return locked.get("/v1/models", headers).status; };
+  const Response none = locked.get("/v1/models");
+  EXPECT_EQ(none.status, 401);
+  EXPECT_EQ(none.headers.at("www-authenticate"), "Bearer");
+  EXPECT_EQ(none.json()["error"]["code"], "invalid_api_key");
+  EXPECT_EQ(status("Authorization: Bearer secret\r\n"), 200);
+  EXPECT_EQ(status("Authorization: bearer other\r\n"), 200);
+  EXPECT_EQ(status("X-Api-Key: secret\r\n"), 200);
+  for (const char* bad :
+       {"Authorization: secret\r\n", "Authorization: Basic secret\r\n", "Authorization: Bearer \r\n",
+        "Authorization: Bearer secretx\r\n", "Authorization: Bearer secre\r\n",
+        "Authorization: Bearer secret\r\nX-Api-Key: other\r\n"})
+    EXPECT_EQ(status(bad), 401) << bad;
+  EXPECT_EQ(locked.get("/health").status, 200);
+  EXPECT_EQ(locked.get("/nowhere").status, 401) << "nothing is told to strangers";
+}
+
+TEST(Clients, ThatGoAwayFreeEverythingTheyHeld) {
+  const auto leave = [](Client& c, int how) {
+    if (how == 0) c.half_close();
+    if (how == 1) c.reset();
+    // 2: closed by its destructor
+  };
+  for (const std::string& body : {kEndless, kEndlessWhole}) {
+    for (int how = 0; how < 3; ++how) {
+      {
+        Client c = server().client();
+        c.send(post_bytes("/v1/completions", body));
+        if (body == kEndless) {
+          ASSERT_TRUE(c.receive_until("data: "));
+        }
+        leave(c, how);
+        if (how == 0) {
+          EXPECT_TRUE(c.closed());
+        }
+      }
+      ASSERT_TRUE(server().becomes_idle()) << body << how;
+    }
+  }
+  EXPECT_THAT(server().get("/metrics").body, HasSubstr("finished_reason=\"abort\""));
+}
+
+TEST(Clients, ThatDoNotReadLoseTheirStreamAndStallNobody) {
+  TinyServerOptions o;
+  o.serve.stream_buffer_bytes = 64 << 10;
+  TinyServer tight(o);
+  Client lazy(tight.port(), 4096);
+  lazy.send(post_bytes("/v1/completions", kEndless));
+  ASSERT_TRUE(lazy.receive_until("data: "));
+  ASSERT_EQ(tight.post("/v1/completions", R"({"prompt":"a","max_tokens":300,"stream":true})").events().size(),
+            301u);
+  // Its request ends though it never reads; when it does, it finds out.
+  for (int i = 0; i < 6000 && tight.app().engine()->stats().counts.running > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(tight.app().engine()->stats().counts.running, 0);
+  const auto events = lazy.receive().events();
+  EXPECT_THAT(events[events.size() - 2], HasSubstr("read too slowly"));
+  EXPECT_EQ(events.back(), "[DONE]");
+  EXPECT_THAT(tight.get("/metrics").body,
+              HasSubstr("sluice_stream_stall_aborts_total{model_name=\"tiny\",engine=\"0\"} 1"));
+}
+
+TEST(Clients, TenThousandRequestsHalfOfThemAbandonedLeaveNothing) {
+  server().becomes_idle();
+  const size_t before = open_descriptors();
+  std::vector<std::thread> threads;
+  std::atomic<int> answered = 0;
+  for (unsigned t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      std::mt19937 random(t);
+      for (int i = 0; i < 2500; ++i) {
+        Client c = server().client();
+        const bool leaves = random() % 2 == 0;
+        c.send(
+            post_bytes("/v1/completions", leaves ? kEndless : R"({"prompt":"hello","max_tokens":3,"n":2})"));
+        if (!leaves) {
+          answered += c.receive().status == 200 ? 1 : 0;
+        } else if (random() % 2 == 0) {
+          ASSERT_TRUE(c.receive_until("data: ")) << c.pending();
+        }
+        if (random() % 2 == 0) c.reset();
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_GT(answered, 4000);
+  ASSERT_TRUE(server().becomes_idle());
+  EXPECT_EQ(server().post("/v1/completions", R"({"prompt":"hello","max_tokens":3})").status, 200);
+  for (int i = 0; i < 6000 && open_descriptors() > before; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_LE(open_descriptors(), before);
+}
+
+TEST(Queue, IsBoundedAndSaysWhenToComeBack) {
+  TinyServerOptions o;
+  o.max_num_seqs = 1;
+  o.core.max_waiting = 1;
+  TinyServer small(o);
+  Client runs = small.client(), waits = small.client();
+  runs.send(post_bytes("/v1/completions", R"({"prompt":"hello","max_tokens":65000,"n":1})"));
+  const auto until = [&](auto condition) {
+    for (int i = 0; i < 6000 && !condition(small.app().engine()->stats().counts); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  };
+  // Many at once: whatever the engine's pace, two of them at most are taken in.
+  const Response r = small.post("/v1/completions", R"({"prompt":"hello","max_tokens":60000,"n":64})");
+  EXPECT_EQ(r.status, 429) << r.body;
+  EXPECT_EQ(r.headers.at("retry-after"), "1");
+  EXPECT_EQ(r.json()["error"]["code"], "rate_limit_exceeded");
+  until([](const auto& c) { return c.waiting == 0; });
+  EXPECT_EQ(small.post("/v1/completions", R"({"prompt":"hello","max_tokens":60000,"timeout":0.05})").status,
+            408);
+  runs.reset();
+  EXPECT_TRUE(small.becomes_idle());
+}
+
+TEST(Draining, RefusesNewRequestsAndLetsOldOnesEnd) {
+  TinyServer going;
+  Client stream = going.client();
+  stream.send(post_bytes("/v1/completions", kEndless));
+  ASSERT_TRUE(stream.receive_until("data: "));
+  Client kept = going.client();
+  EXPECT_EQ(kept.get("/health").status, 200);
+  going.app().drain();
+  const Response refused = going.post("/v1/completions", R"({"prompt":"x"})");
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.headers.at("connection"), "close");
+  EXPECT_TRUE(refused.headers.contains("retry-after"));
+  EXPECT_EQ(going.get("/readyz").status, 503);
+  EXPECT_EQ(going.get("/livez").status, 200);
+  EXPECT_TRUE(kept.closed()) << "idle connections are closed";
+  going.app().engine()->cancel_all();
+  const auto events = stream.receive().events();
+  EXPECT_EQ(events.back(), "[DONE]");
+  EXPECT_TRUE(going.becomes_idle());
+}
+
+TEST(Loading, IsAnsweredBeforeTheModelIsThere) {
+  ServeOptions o;
+  o.http.port = 0;
+  auto app = App::start(o);
+  ASSERT_TRUE(app.ok());
+  EXPECT_EQ(Client((*app)->port()).get("/health").status, 503);
+  EXPECT_EQ(Client((*app)->port()).get("/livez").status, 200);
+  const Response r = Client((*app)->port()).post("/v1/completions", "{}");
+  EXPECT_EQ(r.status, 503);
+  EXPECT_THAT(r.body, HasSubstr("loading"));
+  // The port is taken.
+  ServeOptions same;
+  same.http.port = (*app)->port();
+  EXPECT_THAT(App::start(same).status().message(), HasSubstr("--port"));
+  same.http.host = "nowhere";
+  EXPECT_THAT(App::start(same).status().message(), HasSubstr("--host"));
+}
+
+TEST(AccessLog, HasALineForEachRequestWithoutItsText) {
+  const std::string path = testing::tiny_model(256) + "/access.log";
+  {
+    TinyServerOptions o;
+    o.serve.access_log = path;
+    TinyServer logged(o);
+    logged.post("/v1/completions", R"({"prompt":"secret words","max_tokens":2})", "X-Request-Id: mine\r\n");
+    logged.get("/no%0Asuch%22path");
+    logged.get("/no%22such");
+  }
+  std::ifstream file(path);
+  std::string line;
+  std::vector<Json> lines;
+  while (std::getline(file, line)) lines.push_back(*parse_json(line, "log"));
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0]["id"], "mine");
+  EXPECT_EQ(lines[0]["status"], 200);
+  EXPECT_EQ(lines[0]["completion_tokens"], 2);
+  EXPECT_EQ(lines[0]["finish"], "length");
+  EXPECT_EQ(dump_json(lines[0]).find("secret"), std::string::npos);
+  EXPECT_EQ(lines[1]["status"], 400);
+  EXPECT_EQ(lines[2]["path"], "/no\"such");
+}
+
+}  // namespace
+}  // namespace sluice::serve
