@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "serve/http/message.h"
+#include "http/message.h"
 
 namespace sluice::serve {
 

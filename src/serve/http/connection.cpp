@@ -5,7 +5,7 @@
 #include <array>
 
 #include "base/error.h"
-#include "serve/http/chunked.h"
+#include "http/chunked.h"
 
 namespace sluice::serve {
 namespace {

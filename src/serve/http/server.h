@@ -8,8 +8,8 @@
 #include <string>
 
 #include "base/error.h"
-#include "serve/http/head.h"
-#include "serve/http/message.h"
+#include "http/head.h"
+#include "http/message.h"
 
 namespace sluice::serve {
 

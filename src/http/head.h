@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-#include "serve/http/message.h"
+#include "http/message.h"
 
 namespace sluice::serve {
 

@@ -1,4 +1,4 @@
-#include "serve/http/head.h"
+#include "http/head.h"
 
 #include <algorithm>
 #include <boost/beast/core/string.hpp>

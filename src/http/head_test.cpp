@@ -1,11 +1,11 @@
 // Heads and chunked bodies by the table: what is accepted, and how the rest is refused.
-#include "serve/http/head.h"
+#include "http/head.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "serve/http/chunked.h"
+#include "http/chunked.h"
 
 namespace sluice::serve {
 namespace {

@@ -1,4 +1,4 @@
-#include "serve/http/chunked.h"
+#include "http/chunked.h"
 
 #include <algorithm>
 #include <charconv>

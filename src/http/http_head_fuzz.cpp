@@ -1,9 +1,9 @@
-// Whatever bytes come first on a connection: they are a head, an error, or not enough yet; and that does not depend on
-// how many of them have come already. What is accepted is within the limits.
+// Whatever bytes come first on a connection: they are a head, an error, or not enough yet; and that does not
+// depend on how many of them have come already. What is accepted is within the limits.
 #include <cstdlib>
 
-#include "serve/http/chunked.h"
-#include "serve/http/head.h"
+#include "http/chunked.h"
+#include "http/head.h"
 
 using namespace sluice::serve;
 
