@@ -109,8 +109,8 @@ int physical_cores(const std::vector<int>& cpus, const std::string& root) {
 
 int usable_cores() {
   const std::vector<int> cpus = affinity();
-  if (cpus.empty()) return usable_cpus();
-  return std::max(1, std::min(usable_cpus(), physical_cores(cpus, "/sys/devices/system/cpu")));
+  if (cpus.empty()) return cpu_quota();  // a machine with more CPUs than a set can name
+  return std::min(cpu_quota(), physical_cores(cpus, "/sys/devices/system/cpu"));
 }
 
 }  // namespace sluice::cpu

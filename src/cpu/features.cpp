@@ -1,7 +1,6 @@
 #include "cpu/features.h"
 
 #include <cpuid.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -99,11 +98,8 @@ std::optional<double> read_limit(const std::string& path, double* second = nullp
 
 CpuFeatures detect_features() { return {detect_isa(), brand()}; }
 
-int usable_cpus() {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  int cpus = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask)
-                                                           : static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+int cpu_quota() {
+  int cpus = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
   for_each_cgroup([&](const std::string& dir) {
     double period = 0;
     const auto quota = read_limit(dir + "/cpu.max", &period);

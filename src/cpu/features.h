@@ -33,8 +33,9 @@ struct CpuFeatures {
 
 CpuFeatures detect_features();
 
-/// CPUs that this process may run on: its affinity mask, cut to the CPU quota of its control groups.
-int usable_cpus();
+/// CPUs whose time the control groups of this process grant it, rounded down; at most the CPUs of the
+/// machine.
+int cpu_quota();
 
 /// Memory of the machine, cut to the limit of this process's control groups. Bytes.
 uint64_t usable_memory();
