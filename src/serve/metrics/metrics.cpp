@@ -113,6 +113,23 @@ void Metrics::rejected(const char* reason) {
   if (at != kReasons.end()) rejected_[static_cast<size_t>(at - kReasons.begin())].add();
 }
 
+// What both call alike: `count` of the ways to end, and a request's times.
+void Metrics::ended(Exposition& out, const std::string& name, size_t count) const {
+  for (size_t i = 0; i < count; ++i) {
+    const Label reason[] = {{"finished_reason", kEnds[i]}};
+    out.counter(name, "Requests that ended.", static_cast<double>(ends_[i].value()), reason);
+  }
+}
+
+void Metrics::latencies(Exposition& out, const std::string& prefix) const {
+  out.histogram(prefix + "time_to_first_token_seconds", "Arrival to first token.", ttft_);
+  out.histogram(prefix + "e2e_request_latency_seconds", "Arrival to last token.", e2e_);
+  out.histogram(prefix + "request_queue_time_seconds", "Queued to first scheduled.", queue_);
+  out.histogram(prefix + "request_prefill_time_seconds", "First scheduled to first token.", prefill_);
+  out.histogram(prefix + "request_decode_time_seconds", "First token to last token.", decode_);
+  out.histogram(prefix + "request_inference_time_seconds", "First scheduled to last token.", inference_);
+}
+
 void Metrics::vllm(Exposition& out, const Now& now) const {
   const auto& counts = now.engine.counts;
   out.gauge("vllm:num_requests_running", "Requests in the running batch.", counts.running);
@@ -135,22 +152,13 @@ void Metrics::vllm(Exposition& out, const Now& now) const {
   out.counter("vllm:gpu_prefix_cache_queries_total", "Older name of vllm:prefix_cache_queries_total.",
               queries);
   out.counter("vllm:gpu_prefix_cache_hits_total", "Older name of vllm:prefix_cache_hits_total.", hits);
-  for (size_t i = 0; i < ends_.size(); ++i) {
-    const Label reason[] = {{"finished_reason", kEnds[i]}};
-    out.counter("vllm:request_success_total", "Requests that ended.", static_cast<double>(ends_[i].value()),
-                reason);
-  }
-  out.histogram("vllm:time_to_first_token_seconds", "Arrival to first token.", ttft_);
+  ended(out, "vllm:request_success_total", ends_.size());
   out.histogram("vllm:inter_token_latency_seconds", "Between two tokens.", itl_);
   out.histogram("vllm:time_per_output_token_seconds", "Older name of vllm:inter_token_latency_seconds.",
                 itl_);
   out.histogram("vllm:request_time_per_output_token_seconds", "Mean time between tokens of a request.",
                 request_tpot_);
-  out.histogram("vllm:e2e_request_latency_seconds", "Arrival to last token.", e2e_);
-  out.histogram("vllm:request_queue_time_seconds", "Queued to first scheduled.", queue_);
-  out.histogram("vllm:request_prefill_time_seconds", "First scheduled to first token.", prefill_);
-  out.histogram("vllm:request_decode_time_seconds", "First token to last token.", decode_);
-  out.histogram("vllm:request_inference_time_seconds", "First scheduled to last token.", inference_);
+  latencies(out, "vllm:");
   out.histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", prompt_tokens_);
   out.histogram("vllm:request_generation_tokens", "Tokens generated for a request.", generation_tokens_);
   out.histogram("vllm:request_max_num_generation_tokens", "Most tokens that a request could get.",
@@ -181,20 +189,11 @@ void Metrics::trtllm(Exposition& out, const Now& now) const {
               static_cast<double>(cached_tokens_.value()));
   out.counter("trtllm_generation_tokens_total", "Tokens generated.",
               static_cast<double>(now.engine.generation_tokens));
-  for (size_t i = 0; i + 1 < ends_.size(); ++i) {
-    const Label reason[] = {{"finished_reason", kEnds[i]}};
-    out.counter("trtllm_request_success_total", "Requests that ended.", static_cast<double>(ends_[i].value()),
-                reason);
-  }
+  ended(out, "trtllm_request_success_total", ends_.size() - 1);
   out.counter("trtllm_request_error_total", "Requests that failed.", static_cast<double>(ends_[3].value()));
-  out.histogram("trtllm_time_to_first_token_seconds", "Arrival to first token.", ttft_);
   out.histogram("trtllm_time_per_output_token_seconds", "Mean time between tokens of a request.",
                 request_tpot_);
-  out.histogram("trtllm_e2e_request_latency_seconds", "Arrival to last token.", e2e_);
-  out.histogram("trtllm_request_queue_time_seconds", "Queued to first scheduled.", queue_);
-  out.histogram("trtllm_request_prefill_time_seconds", "First scheduled to first token.", prefill_);
-  out.histogram("trtllm_request_decode_time_seconds", "First token to last token.", decode_);
-  out.histogram("trtllm_request_inference_time_seconds", "First scheduled to last token.", inference_);
+  latencies(out, "trtllm_");
   out.histogram("trtllm_iteration_latency_seconds", "Time of a step.", iteration_seconds_);
 }
 

@@ -43,6 +43,8 @@ class Metrics {
   std::string text(const Now& now, MetricsCompat compat) const;
 
  private:
+  void ended(Exposition& out, const std::string& name, size_t count) const;
+  void latencies(Exposition& out, const std::string& prefix) const;
   void vllm(Exposition& out, const Now& now) const;
   void trtllm(Exposition& out, const Now& now) const;
   void ours(Exposition& out, const Now& now) const;
