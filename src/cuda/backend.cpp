@@ -31,7 +31,8 @@ Result<ops::Backend> make_cuda_backend() {
 Result<DeviceLimit> measure_cuda_limit(device::Device& device) {
   SLUICE_ASSIGN(const device::Buffer memory, device.allocate(kLimitsMemory, "measuring the device"));
   const CudaStream stream;
-  const Limits l = measure_limits(stream.queue(), memory.data(), memory.size(), device.info().parallelism);
+  const Limits l = measure_limits(stream.queue(), memory.data(), memory.size(), device.info().parallelism,
+                                  stream.counters());
   return DeviceLimit{l.read_bytes_per_second, l.f32_per_second, l.bf16_per_second};
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cuda/kernels/kernels.h"
 #include "cuda/kernels/runtime.h"
 #include "device/device.h"
 #include "ops/kernel.h"
@@ -41,9 +42,13 @@ class CudaStream final : public device::Stream {
     cuda::replay(queue_, static_cast<const CudaRecording&>(recording).graph());
   }
   Queue queue() const { return queue_; }
+  uint32_t* counters() const { return static_cast<uint32_t*>(counters_.get()); }
 
  private:
   Queue queue_;
+  // (kCounters) zeros between kernels: how many blocks have left their share of a result.
+  std::unique_ptr<void, void (*)(void*)> counters_{allocate_device(kCounters * sizeof(uint32_t)),
+                                                   free_device};
   void* reached_ = make_event();  // of the stream that was followed last
 };
 
@@ -65,5 +70,8 @@ class CudaDevice final : public device::Device {
 
 /// The queue of the stream that a CUDA kernel was launched on.
 inline Queue queue_of(const ops::Launch& launch) { return static_cast<CudaStream&>(launch.stream).queue(); }
+inline uint32_t* counters_of(const ops::Launch& launch) {
+  return static_cast<CudaStream&>(launch.stream).counters();
+}
 
 }  // namespace sluice::cuda

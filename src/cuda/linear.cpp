@@ -10,8 +10,9 @@ namespace {
 using ops::Activations;
 using ops::Linear;
 
-// Up to here reading W once decides, and linear_skinny does it best; above, the library's tiles reuse x better.
-constexpr int64_t kFewRows = 8;
+// Up to here reading W once decides, and linear_wgmma does it best; above, the library's tiles reuse x
+// better.
+constexpr int64_t kFewRows = 64;
 
 bool is_rounded(const Linear::Desc& d) { return d.activations != Activations::f32; }
 
@@ -61,12 +62,31 @@ void run_half(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& l
   std::byte* rest = nullptr;
   const LinearCall call = rounded_call(d, a, launch, &rest);
   if (call.x.rows > kFewRows && linear_blas(queue_of(launch), call, rest)) return;
-  call.x.rows <= kSkinnyRows ? linear_skinny(queue_of(launch), call) : linear_tiles(queue_of(launch), call);
+  linear_wgmma(queue_of(launch), call, false, rest, counters_of(launch));
 }
 
-void run_half_tiles(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
+Matrix rows_of(Matrix m, int64_t first, int64_t count) {
+  m.data = static_cast<std::byte*>(m.data) + first * m.stride * info(m.dtype).block_bytes;
+  m.rows = count;
+  return m;
+}
+
+/// One tile of x after the other: then the order of an output's sum depends on n and k alone.
+void run_half_invariant(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
   std::byte* rest = nullptr;
-  linear_tiles(queue_of(launch), rounded_call(d, a, launch, &rest));
+  const LinearCall all = rounded_call(d, a, launch, &rest);
+  for (int64_t row = 0; row < all.x.rows; row += kLinearTileRows) {
+    LinearCall call = all;
+    const int64_t count = std::min(kLinearTileRows, all.x.rows - row);
+    call.x = rows_of(all.x, row, count);
+    call.y = rows_of(all.y, row, count);
+    linear_wgmma(queue_of(launch), call, true, rest, counters_of(launch));
+  }
+}
+
+uint64_t half_workspace(const Linear::Desc& d, int64_t max_rows, int) {
+  const uint64_t products = linear_wgmma_workspace(max_rows);
+  return rounded_bytes(d, max_rows) + (max_rows > kFewRows ? std::max(products, kBlasWorkspace) : products);
 }
 
 template <int kSlower>
@@ -98,19 +118,14 @@ void register_linear_kernels(ops::Kernels& kernels) {
                                   .refuses = half_refuses,
                                   .seconds = seconds<1>,
                                   .run = run_half,
-                                  .workspace_bytes =
-                                      [](const Linear::Desc& d, int64_t max_rows, int) {
-                                        return rounded_bytes(d, max_rows) +
-                                               (max_rows > kFewRows ? kBlasWorkspace : 0);
-                                      },
+                                  .workspace_bytes = half_workspace,
                                   .layout = &ops::plain_layout(),
                                   .batch_invariant = false});
-  kernels.add(ops::Kernel<Linear>{.name = "cuda.linear.half_tiles",
+  kernels.add(ops::Kernel<Linear>{.name = "cuda.linear.half_invariant",
                                   .refuses = half_refuses,
-                                  .seconds = seconds<4>,
-                                  .run = run_half_tiles,
-                                  .workspace_bytes = [](const Linear::Desc& d, int64_t max_rows,
-                                                        int) { return rounded_bytes(d, max_rows); },
+                                  .seconds = seconds<2>,
+                                  .run = run_half_invariant,
+                                  .workspace_bytes = half_workspace,
                                   .layout = &ops::plain_layout()});
 }
 

@@ -6,7 +6,7 @@
 namespace sluice::cuda {
 namespace {
 
-constexpr int64_t kMostNormDim = 24 << 10;  // two rows lie in shared memory, of which a block may have 227 KiB
+constexpr int64_t kMostNormDim = 24 << 10;  // a row lies in the registers of one block
 
 template <typename Desc>
 std::string accepts_any(const Desc&) {
@@ -66,8 +66,9 @@ void register_row_kernels(ops::Kernels& kernels) {
                                           .run = run_rope_table});
   kernels.add(ops::Kernel<ops::AddNorm>{.name = "cuda.add_norm",
                                         .refuses = [](const ops::AddNorm::Desc& d) -> std::string {
-                                          return d.dim <= kMostNormDim ? ""
-                                                                       : "a row is longer than shared memory";
+                                          return d.dim <= kMostNormDim
+                                                     ? ""
+                                                     : "a row is longer than a block's registers";
                                         },
                                         .seconds = seconds_of_rows<ops::AddNorm>,
                                         .run = run_add_norm});

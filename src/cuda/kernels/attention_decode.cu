@@ -63,6 +63,35 @@ __device__ void merge_warps(Partial<D>* partials, int heads) {
   partials[0].total[head] = total;
 }
 
+/// What a warp takes of a page in one round: keys g and g + 8, and values of keys 2t, 2t + 1, 2t + 8 and 2t + 9.
+template <int D>
+struct Round {
+  uint4 keys[2][D / 32], values[4][D / 64];
+};
+template <typename T, int D>
+__device__ Round<D> load_round(const AttentionCall& c, const ops::SequenceRows& s, int64_t kv_head, int round) {
+  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, key0 = round * kKeys;
+  const int64_t page_row = kv_row(c.shape, c.cache.tables, s.table, key0, kv_head, D);
+  const T* keys = reinterpret_cast<const T*>(c.cache.keys) + page_row;
+  const T* values = reinterpret_cast<const T*>(c.cache.values) + page_row;
+  Round<D> r;
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int kk = 0; kk < D / 32; ++kk) r.keys[n][kk] = load16(keys + (n * 8 + g) * D + kk * 32 + t * 8);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int key = 2 * t + i % 2 + i / 2 * 8;
+#pragma unroll
+    for (int half = 0; half < D / 64; ++half)
+      r.values[i][half] = key0 + key <= s.first_position
+                              ? load16(values + key * D + half * 64 + g * 8)
+                              : uint4{};  // a page's unwritten rest may hold anything, and 0 * NaN is NaN
+  }
+  return r;
+}
+
 template <typename T, int D>
 __global__ void __launch_bounds__(kThreads) decode_kernel(AttentionCall c) {
   extern __shared__ __align__(16) std::byte shared[];
@@ -73,48 +102,42 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(AttentionCall c) {
   const KvShape& d = c.shape;
   const int heads = static_cast<int>(d.heads / d.kv_heads);
   const int64_t first_head = kv_head * heads;
-  await_previous();
   allow_next();
   const int32_t sequence = c.sequences.sequence_of[row];
-  if (sequence < 0) return;  // of all blocks of the cluster alike
-  const ops::SequenceRows s = c.sequences.sequences[sequence];
-  if (s.rows != 1) return;
+  const ops::SequenceRows s = sequence < 0 ? ops::SequenceRows{} : c.sequences.sequences[sequence];
+  if (sequence < 0 || s.rows != 1) {  // all blocks of the cluster alike
+    await_previous();
+    return;
+  }
   const int position = s.first_position;
   const int seen_from = c.window > 0 ? max(0, position - static_cast<int>(c.window) + 1) : 0;
   const int first = seen_from / kKeys, rounds = position / kKeys + 1 - first;
   const int splits = static_cast<int>(gridDim.y), split = static_cast<int>(blockIdx.y);
   const int begin = first + rounds * split / splits, end = first + rounds * (split + 1) / splits;
 
+  // Only the newest key is of this step: the others need not wait for the launches before.
+  const int last = position / kKeys;
+  int round = begin + warp;
+  const bool early = round < end && round < last;
+  Round<D> now;
+  if (early) now = load_round<T, D>(c, s, kv_head, round);
+  await_previous();
+  if (!early && round < end) now = load_round<T, D>(c, s, kv_head, round);
   uint4 q_low[D / 32], q_high[D / 32];
   load_queries<T, D>(c, row, first_head, heads, q_low, q_high);
   float top[2] = {-INFINITY, -INFINITY}, total[2] = {};  // of heads g and g + 8
   float out[D / 64][8][4] = {};
   const float slope[2] = {c.slopes != nullptr && g < heads ? c.slopes[first_head + g] : 0.0f,
                           c.slopes != nullptr && g + 8 < heads ? c.slopes[first_head + g + 8] : 0.0f};
-  for (int round = begin + warp; round < end; round += kWarps) {
+  for (; round < end; round += kWarps) {
     const int key0 = round * kKeys;
-    const int64_t page_row = kv_row(d, c.cache.tables, s.table, key0, kv_head, D);
-    const T* keys = reinterpret_cast<const T*>(c.cache.keys) + page_row;
-    const T* values = reinterpret_cast<const T*>(c.cache.values) + page_row;
-    uint4 k[2][D / 32], v[4][D / 64];
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-#pragma unroll
-      for (int kk = 0; kk < D / 32; ++kk) k[n][kk] = load16(keys + (n * 8 + g) * D + kk * 32 + t * 8);
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {  // keys 2t, 2t + 1, 2t + 8, 2t + 9
-#pragma unroll
-      for (int half = 0; half < D / 64; ++half)
-        v[i][half] = key0 + 2 * t + i % 2 + i / 2 * 8 <= position
-                         ? load16(values + (2 * t + i % 2 + i / 2 * 8) * D + half * 64 + g * 8)
-                         : uint4{};  // a page's unwritten rest may hold anything, and 0 * NaN is NaN
-    }
+    Round<D> next;
+    if (round + kWarps < end) next = load_round<T, D>(c, s, kv_head, round + kWarps);
     float scores[2][4] = {};
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
 #pragma unroll
-      for (int kk = 0; kk < D / 32; ++kk) mma32<T>(scores[n], q_low[kk], q_high[kk], k[n][kk]);
+      for (int kk = 0; kk < D / 32; ++kk) mma32<T>(scores[n], q_low[kk], q_high[kk], now.keys[n][kk]);
     }
     float new_top[2] = {top[0], top[1]};
 #pragma unroll
@@ -158,7 +181,8 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(AttentionCall c) {
 #pragma unroll
     for (int half = 0; half < D / 64; ++half) {
       const auto word = [&](int i, int w) {
-        return w == 0 ? v[i][half].x : w == 1 ? v[i][half].y : w == 2 ? v[i][half].z : v[i][half].w;
+        const uint4& v = now.values[i][half];
+        return w == 0 ? v.x : w == 1 ? v.y : w == 2 ? v.z : v.w;
       };
 #pragma unroll
       for (int j = 0; j < 8; ++j) {  // column g of instruction j is dimension half * 64 + 8 g + j
@@ -167,6 +191,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(AttentionCall c) {
                __byte_perm(word(2, j / 2), word(3, j / 2), pick));
       }
     }
+    now = next;
   }
 
   Partial<D>& mine = partials[warp];

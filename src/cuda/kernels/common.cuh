@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <unordered_set>
 
 #include "cuda/kernels/runtime.h"
 #include "tensor/matrix.h"
@@ -109,9 +110,10 @@ __device__ inline float reduce_block(float v, Op op, float* shared) {
 
 // ---- launches
 
-/// Programmatic dependent launch: a kernel may begin while the one before it in the queue ends. Every kernel calls
-/// `await_previous` before it touches anything that another kernel writes, so that what is complete when a kernel
-/// passes it is everything before it in the queue.
+/// Programmatic dependent launch: the next kernel's blocks may start once all blocks of this one have called `allow_next`
+/// or ended. Every kernel calls `await_previous` before it touches anything that a kernel of the same step writes, so
+/// that what is complete when a kernel passes it is everything before it in the queue. Before that it may read weights,
+/// and what was there when the step began: a step's inputs are copied first, and copies wait for all before them.
 __device__ inline void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 __device__ inline void allow_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
@@ -121,12 +123,29 @@ struct LaunchShape {
   unsigned cluster_y = 1;  // blocks of a cluster, along y
 };
 
+/// All kernels leave L1 as small as it can be: a multiprocessor that has to change the share of shared memory runs empty
+/// first, and the next product could not start beside the kernels before it.
+inline void prefer_shared(const void* kernel) {
+  thread_local std::unordered_set<const void*> done;
+  if (!done.insert(kernel).second) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+        "preferring shared memory");
+}
+
+inline bool is_recording(Queue queue) {
+  cudaStreamCaptureStatus status{};
+  check(cudaStreamIsCapturing(queue, &status), "asking whether a queue is recorded");
+  return status == cudaStreamCaptureStatusActive;
+}
+
 template <typename... Params, typename... Args>
 void launch(void (*kernel)(Params...), const LaunchShape& shape, Queue queue, const Args&... args) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
+  prefer_shared(reinterpret_cast<const void*>(kernel));
   cudaLaunchAttribute attributes[2];
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  // Only in recordings: among launches one by one, each of a library that does not take part would cost 0.2 ms.
+  attributes[0].val.programmaticStreamSerializationAllowed = is_recording(queue) ? 1 : 0;
   attributes[1].id = cudaLaunchAttributeClusterDimension;
   attributes[1].val.clusterDim = {1, shape.cluster_y, 1};
   cudaLaunchConfig_t config{};

@@ -118,11 +118,13 @@ struct LinearCall {
 void linear_exact(Queue queue, const LinearCall& call, bool rounded);
 void linear_exact_tiles(Queue queue, const LinearCall& call, bool rounded);
 
-/// x in the weight's 16-bit type, k a multiple of 8, rows 16-byte aligned.
-constexpr int64_t kSkinnyRows = 64;
-void linear_skinny(Queue queue, const LinearCall& call);
-/// Any number of rows; each output's order of sums depends on k alone.
-void linear_tiles(Queue queue, const LinearCall& call);
+/// By wgmma and the tensor memory accelerator; for any number of rows. x in the weight's 16-bit type, k a multiple of 8,
+/// rows 16-byte aligned; y in f32 or that type. With `one_order` x has at most kLinearTileRows rows, and the order of an
+/// output's sum depends on n and k alone. `counters`: kCounters zeros, which are zeros again when the launch ends.
+constexpr int64_t kLinearTileRows = 256;
+constexpr int64_t kCounters = 4096;
+uint64_t linear_wgmma_workspace(int64_t most_rows);
+void linear_wgmma(Queue queue, const LinearCall& call, bool one_order, std::byte* workspace, uint32_t* counters);
 /// cuBLASLt, from the library of that name on this machine; false where there is none.
 constexpr uint64_t kBlasWorkspace = uint64_t{32} << 20;
 bool linear_blas(Queue queue, const LinearCall& call, std::byte* workspace);
@@ -161,6 +163,6 @@ struct Limits {
 };
 /// In `bytes` of memory, at least kLimitsMemory; takes a fraction of a second.
 constexpr size_t kLimitsMemory = size_t{2} << 30;
-Limits measure_limits(Queue queue, std::byte* memory, size_t bytes, int multiprocessors);
+Limits measure_limits(Queue queue, std::byte* memory, size_t bytes, int multiprocessors, uint32_t* counters);
 
 }  // namespace sluice::cuda

@@ -58,7 +58,7 @@ double best_seconds(Queue queue, Work&& work) {
 
 }  // namespace
 
-Limits measure_limits(Queue queue, std::byte* memory, size_t bytes, int multiprocessors) {
+Limits measure_limits(Queue queue, std::byte* memory, size_t bytes, int multiprocessors, uint32_t* counters) {
   const auto blocks = static_cast<unsigned>(4 * multiprocessors);
   auto* words = reinterpret_cast<uint32_t*>(memory);
   noise_kernel<<<blocks, kThreads, 0, queue>>>(words, bytes / sizeof(uint32_t));
@@ -82,7 +82,8 @@ Limits measure_limits(Queue queue, std::byte* memory, size_t bytes, int multipro
                            nullptr,
                            {memory + 2 * kOperand, DType::f32, kSize, kSize, kSize}};
   limits.bf16_per_second = 2.0 * kSize * kSize * kSize / best_seconds(queue, [&] {
-    if (!linear_blas(queue, product, memory + 4 * kOperand)) linear_tiles(queue, product);
+    std::byte* workspace = memory + 4 * kOperand;
+    if (!linear_blas(queue, product, workspace)) linear_wgmma(queue, product, false, workspace, counters);
   });
   return limits;
 }

@@ -1,5 +1,5 @@
 // Large products through cuBLASLt, which is opened where it is installed: linked in, it would be most of the binary
-// (over 500 MB), and a machine without it runs linear_tiles.
+// (over 500 MB), and a machine without it runs linear_wgmma.
 #include <cublasLt.h>
 #include <dlfcn.h>
 

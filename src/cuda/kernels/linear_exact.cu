@@ -21,8 +21,8 @@ template <typename W>
 __global__ void __launch_bounds__(kWarps * 32) gemv_kernel(LinearCall c, bool rounded) {
   const int lane = threadIdx.x % 32;
   const int64_t n = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
-  await_previous();
   allow_next();
+  await_previous();
   if (n >= c.n) return;
   const W* w = static_cast<const W*>(c.weight) + n * c.k;
   float sums[kRows] = {};
@@ -48,8 +48,8 @@ constexpr int kTile = 64, kDepth = 16, kThreads = 256;
 template <typename W>
 __global__ void __launch_bounds__(kThreads) tile_kernel(LinearCall c, bool rounded) {
   __shared__ float xs[kDepth][kTile + 4], ws[kDepth][kTile + 4];
-  await_previous();
   allow_next();
+  await_previous();
   const int64_t m0 = int64_t{blockIdx.y} * kTile, n0 = int64_t{blockIdx.x} * kTile;
   const int tid = static_cast<int>(threadIdx.x), tm = tid / 16 * 4, tn = tid % 16 * 4;
   const W* weight = static_cast<const W*>(c.weight);

@@ -37,8 +37,8 @@ __device__ int32_t take_largest(float* values, int64_t n, int lane) {
 
 __global__ void route_kernel(RouteCall c) {
   extern __shared__ float values[];
-  await_previous();
   allow_next();
+  await_previous();
   const int lane = static_cast<int>(threadIdx.x);
   const float* logits = static_cast<const float*>(c.logits.data) + blockIdx.x * c.logits.stride;
   auto* chosen = static_cast<int32_t*>(c.chosen.data) + blockIdx.x * c.chosen.stride;
@@ -84,8 +84,8 @@ __device__ const std::byte* expert(const void* weights, int64_t expert, int64_t 
 /// middle[p, i] = act(gate . x) * (up . x) of pair p = (token, choice)
 template <typename W>
 __global__ void __launch_bounds__(kWarps * 32) up_kernel(MoeCall c, float* middle) {
-  await_previous();
   allow_next();
+  await_previous();
   const int lane = threadIdx.x % 32;
   const int64_t i = int64_t{blockIdx.y} * kWarps + threadIdx.x / 32, pair = blockIdx.x;
   if (i >= c.width) return;
@@ -101,8 +101,8 @@ __global__ void __launch_bounds__(kWarps * 32) up_kernel(MoeCall c, float* middl
 
 template <typename W>
 __global__ void __launch_bounds__(kWarps * 32) down_kernel(MoeCall c, const float* middle) {
-  await_previous();
   allow_next();
+  await_previous();
   const int lane = threadIdx.x % 32;
   const int64_t i = int64_t{blockIdx.y} * kWarps + threadIdx.x / 32, t = blockIdx.x;
   if (i >= c.hidden) return;

@@ -74,8 +74,8 @@ __device__ void norm_full(const RopeKvCall& c, const float* weight, int64_t n, f
 template <typename T>
 __global__ void __launch_bounds__(kWarps * 32) rope_kv_kernel(RopeKvCall c) {
   __shared__ float scratch[32];
-  await_previous();
   allow_next();
+  await_previous();
   const int64_t row = blockIdx.x;
   const int32_t sequence = c.sequences.sequence_of[row];
   if (sequence < 0) return;

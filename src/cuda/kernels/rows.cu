@@ -15,8 +15,8 @@ __device__ T* row_of(const Matrix& m, int64_t row) {
 
 template <typename W>
 __global__ void embed_kernel(EmbedCall c) {
-  await_previous();
   allow_next();
+  await_previous();
   const int64_t t = blockIdx.x;
   const W* w = static_cast<const W*>(c.weight) + max(c.ids[t], 0) * c.y.cols;  // -1: a sample that failed
   const float* p =
@@ -29,8 +29,8 @@ __global__ void embed_kernel(EmbedCall c) {
 }
 
 __global__ void rope_table_kernel(RopeTableCall c) {
-  await_previous();
   allow_next();
+  await_previous();
   const int64_t t = blockIdx.x;
   const float* frequencies = c.frequencies + (c.variants == nullptr ? 0 : c.variants[t] * c.count);
   float* y = row_of<float>(c.y, t);
@@ -41,80 +41,132 @@ __global__ void rope_table_kernel(RopeTableCall c) {
   }
 }
 
-/// Mean and reciprocal deviation of a row held in shared memory, by every thread.
-struct Moments {
-  float mean = 0, factor = 1;
+/// Neighbours that are read and written together.
+template <int kWidth>
+struct alignas(kWidth * sizeof(float)) Pack {
+  float v[kWidth];
 };
-__device__ Moments moments(ops::NormKind kind, const float* x, int64_t n, float eps, float* scratch) {
-  Moments out;
-  if (kind == ops::NormKind::none) return out;
-  if (kind == ops::NormKind::layer) {
-    float sum = 0;
-    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) sum += x[i];
-    out.mean = reduce_block(sum, Add{}, scratch) / static_cast<float>(n);
-  }
-  float squares = 0;
-  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) squares += (x[i] - out.mean) * (x[i] - out.mean);
-  out.factor = 1.0f / sqrtf(reduce_block(squares, Add{}, scratch) / static_cast<float>(n) + eps);
-  return out;
-}
-
-__device__ float normal(const Moments& m, float x, const float* weight, const float* bias, int64_t i) {
-  return (x - m.mean) * m.factor * (weight == nullptr ? 1.0f : weight[i]) + (bias == nullptr ? 0.0f : bias[i]);
-}
-
-/// A block to a row, the row in shared memory between its two norms. Each thread reads the same elements in all
-/// loops, so that only reductions need barriers.
-template <typename Y>
-__global__ void add_norm_kernel(AddNormCall c) {
-  extern __shared__ float row[];
-  __shared__ float scratch[32];
-  await_previous();
-  allow_next();
-  float* h = row_of<float>(c.h, blockIdx.x);
-  if (c.has_branch) {
-    const float* branch = row_of<float>(c.branch, blockIdx.x);
-    float* old = row + c.dim;  // read together with the branch: one wait for memory instead of two
-    for (int64_t i = threadIdx.x; i < c.dim; i += blockDim.x) {
-      row[i] = branch[i];
-      old[i] = h[i];
-    }
-    const Moments m = moments(c.branch_norm, row, c.dim, c.eps, scratch);
-    for (int64_t i = threadIdx.x; i < c.dim; i += blockDim.x)
-      h[i] = row[i] = old[i] + c.multiplier * normal(m, row[i], c.branch_weight, c.branch_bias, i);
+template <int kWidth>
+__device__ Pack<kWidth> load(const float* from) {
+  Pack<kWidth> p;
+  if constexpr (kWidth == 4) {
+    *reinterpret_cast<float4*>(p.v) = *reinterpret_cast<const float4*>(from);
   } else {
-    for (int64_t i = threadIdx.x; i < c.dim; i += blockDim.x) row[i] = h[i];
+    p.v[0] = *from;
+  }
+  return p;
+}
+template <typename Y, int kWidth>
+__device__ void store(Y* to, const Pack<kWidth>& p) {
+  if constexpr (kWidth == 1) {
+    *to = from_float<Y>(p.v[0]);
+  } else if constexpr (sizeof(Y) == 4) {
+    *reinterpret_cast<float4*>(to) = {p.v[0], p.v[1], p.v[2], p.v[3]};
+  } else {
+    *reinterpret_cast<uint2*>(to) = {pack2<Y>(p.v[0], p.v[1]), pack2<Y>(p.v[2], p.v[3])};
+  }
+}
+bool can_pack(const Matrix& m, int64_t dim) {
+  return dim % 4 == 0 && m.stride % 4 == 0 && reinterpret_cast<uintptr_t>(m.data) % 16 == 0;
+}
+
+/// What a thread holds of a row: packs blockDim.x packs apart.
+template <int kWidth, int kPacks>
+struct Share {
+  Pack<kWidth> packs[kPacks];
+
+  /// f(place in the row, pack) for those that there are.
+  template <typename F>
+  __device__ void each(int64_t dim, F&& f) {
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      const int64_t i = (int64_t{p} * blockDim.x + threadIdx.x) * kWidth;
+      if (i < dim) f(i, packs[p]);
+    }
+  }
+  template <typename F>
+  __device__ float sum(int64_t dim, float* scratch, F&& f) {
+    float total = 0;
+    each(dim, [&](int64_t, const Pack<kWidth>& pack) {
+#pragma unroll
+      for (const float v : pack.v) total += f(v);
+    });
+    return reduce_block(total, Add{}, scratch);
+  }
+  /// Normalised in place.
+  __device__ void norm(ops::NormKind kind, int64_t dim, float eps, const float* weight, const float* bias,
+                       float* scratch) {
+    float mean = 0, factor = 1;
+    if (kind == ops::NormKind::layer)
+      mean = sum(dim, scratch, [](float v) { return v; }) / static_cast<float>(dim);
+    if (kind != ops::NormKind::none) {
+      const float squares = sum(dim, scratch, [=](float v) { return (v - mean) * (v - mean); });
+      factor = 1.0f / sqrtf(squares / static_cast<float>(dim) + eps);
+    }
+    each(dim, [&](int64_t i, Pack<kWidth>& pack) {
+      const auto w = weight == nullptr ? Pack<kWidth>{} : load<kWidth>(weight + i);
+      const auto b = bias == nullptr ? Pack<kWidth>{} : load<kWidth>(bias + i);
+#pragma unroll
+      for (int e = 0; e < kWidth; ++e)
+        pack.v[e] = (pack.v[e] - mean) * factor * (weight == nullptr ? 1.0f : w.v[e]) + b.v[e];
+    });
+  }
+};
+
+/// A block to a row, the row in its registers.
+template <typename Y, int kWidth, int kPacks>
+__global__ void __launch_bounds__(1024) add_norm_kernel(AddNormCall c) {
+  __shared__ float scratch[32];
+  allow_next();
+  await_previous();
+  float* h = row_of<float>(c.h, blockIdx.x);
+  Share<kWidth, kPacks> row;
+  row.each(c.dim, [&](int64_t i, auto& pack) { pack = load<kWidth>(h + i); });
+  if (c.has_branch) {
+    const float* from = row_of<float>(c.branch, blockIdx.x);
+    Share<kWidth, kPacks> branch;
+    branch.each(c.dim, [&](int64_t i, auto& pack) { pack = load<kWidth>(from + i); });
+    branch.norm(c.branch_norm, c.dim, c.eps, c.branch_weight, c.branch_bias, scratch);
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+#pragma unroll
+      for (int e = 0; e < kWidth; ++e) row.packs[p].v[e] += c.multiplier * branch.packs[p].v[e];
+    }
+    row.each(c.dim, [&](int64_t i, const auto& pack) { store<float>(h + i, pack); });
   }
   if (!c.has_output) return;
-  const Moments m = moments(c.output_norm, row, c.dim, c.eps, scratch);
+  row.norm(c.output_norm, c.dim, c.eps, c.output_weight, c.output_bias, scratch);
   Y* y = row_of<Y>(c.y, blockIdx.x);
-  for (int64_t i = threadIdx.x; i < c.dim; i += blockDim.x)
-    y[i] = from_float<Y>(normal(m, row[i], c.output_weight, c.output_bias, i));
+  row.each(c.dim, [&](int64_t i, const auto& pack) { store<Y>(y + i, pack); });
 }
 
-template <typename Y>
+template <typename Y, int kWidth>
 __global__ void activation_kernel(ActivationCall c) {
-  await_previous();
   allow_next();
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  await_previous();
+  const int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth;
   if (i >= c.dim) return;
   for (int64_t t = blockIdx.y; t < c.y.rows; t += gridDim.y) {
-    const float* x = row_of<float>(c.x, t);
-    row_of<Y>(c.y, t)[i] = from_float<Y>(activate(c.kind, x[i]) * (c.gated ? x[c.dim + i] : 1.0f));
+    const float* x = row_of<float>(c.x, t) + i;
+    auto pack = load<kWidth>(x);
+    const auto gate = c.gated ? load<kWidth>(x + c.dim) : Pack<kWidth>{};
+#pragma unroll
+    for (int e = 0; e < kWidth; ++e) pack.v[e] = activate(c.kind, pack.v[e]) * (c.gated ? gate.v[e] : 1.0f);
+    store<Y>(row_of<Y>(c.y, t) + i, pack);
   }
 }
 
 __global__ void gather_kernel(Matrix x, const int32_t* rows, Matrix y) {
-  await_previous();
   allow_next();
+  await_previous();
   const float* from = row_of<float>(x, rows[blockIdx.x]);
   float* to = row_of<float>(y, blockIdx.x);
   for (int64_t i = threadIdx.x; i < y.cols; i += kThreads) to[i] = from[i];
 }
 
 __global__ void softcap_kernel(Matrix x, float scale, float cap) {
-  await_previous();
   allow_next();
+  await_previous();
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= x.cols) return;
   for (int64_t t = blockIdx.y; t < x.rows; t += gridDim.y) {
@@ -125,8 +177,8 @@ __global__ void softcap_kernel(Matrix x, float scale, float cap) {
 
 template <typename T>
 __global__ void round_kernel(Matrix x, T* out) {
-  await_previous();
   allow_next();
+  await_previous();
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= x.cols) return;
   for (int64_t t = blockIdx.y; t < x.rows; t += gridDim.y) out[t * x.cols + i] = from_float<T>(row_of<float>(x, t)[i]);
@@ -145,8 +197,8 @@ __device__ Best better(Best a, Best b) {
 
 __global__ void argmax_kernel(Matrix x, int64_t limit, int32_t* out) {
   __shared__ Best shared[32];
-  await_previous();
   allow_next();
+  await_previous();
   const float* row = row_of<float>(x, blockIdx.x);
   Best best{-INFINITY, INT32_MAX};
   for (int64_t i = threadIdx.x; i < limit; i += kArgmaxThreads)
@@ -178,19 +230,33 @@ void rope_table(Queue queue, const RopeTableCall& c) {
   launch(rope_table_kernel, {static_cast<unsigned>(c.y.rows), 64}, queue, c);
 }
 
+namespace {
+
+template <typename Y, int kWidth, int kPacks>
+void run_add_norm(Queue queue, const AddNormCall& c) {
+  const auto threads = static_cast<unsigned>((c.dim + kWidth * kPacks * 32 - 1) / (kWidth * kPacks * 32) * 32);
+  launch(add_norm_kernel<Y, kWidth, kPacks>, {static_cast<unsigned>(c.h.rows), threads}, queue, c);
+}
+
+}  // namespace
+
 void add_norm(Queue queue, const AddNormCall& c) {
-  const auto threads = static_cast<unsigned>(std::clamp<int64_t>((c.dim + 127) / 128 * 32, 32, 1024));
+  const bool packed = can_pack(c.h, c.dim) && (!c.has_branch || can_pack(c.branch, c.dim)) &&
+                      (!c.has_output || can_pack(c.y, c.dim));
   with_type(c.has_output ? c.y.dtype : DType::f32, [&](auto t) {
-    const auto kernel = add_norm_kernel<decltype(t)>;
-    const size_t shared = static_cast<size_t>(c.dim) * (c.has_branch ? 2 : 1) * sizeof(float);
-    allow_shared(kernel, shared);
-    launch(kernel, {static_cast<unsigned>(c.h.rows), threads, shared}, queue, c);
+    using Y = decltype(t);
+    if (packed && c.dim <= 8192) return run_add_norm<Y, 4, 2>(queue, c);
+    packed ? run_add_norm<Y, 4, 6>(queue, c) : run_add_norm<Y, 1, 24>(queue, c);
   });
 }
 
 void activation(Queue queue, const ActivationCall& c) {
-  with_type(c.y.dtype,
-            [&](auto t) { launch(activation_kernel<decltype(t)>, elements(c.dim, c.y.rows), queue, c); });
+  with_type(c.y.dtype, [&](auto t) {
+    using Y = decltype(t);
+    can_pack(c.x, c.dim) && can_pack(c.y, c.dim)
+        ? launch(activation_kernel<Y, 4>, elements(c.dim / 4, c.y.rows), queue, c)
+        : launch(activation_kernel<Y, 1>, elements(c.dim, c.y.rows), queue, c);
+  });
 }
 
 void gather_rows(Queue queue, const Matrix& x, const int32_t* rows, const Matrix& y) {
