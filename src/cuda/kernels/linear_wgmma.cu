@@ -159,11 +159,11 @@ __device__ bool add_up(const Work& w, const Part& part, Shared<kColumns>& shared
 #pragma unroll
   for (int i = 0; i < kPieces; ++i)
     __stcg(at(mine, i), make_float4(sums[4 * i], sums[4 * i + 1], sums[4 * i + 2], sums[4 * i + 3]));
-  __threadfence();
   sync_threads_of(1, kMultiplying);
   const int first = owner(w, part.tile * w.steps);
   const int last = owner(w, (part.tile + 1) * w.steps - 1);
   if (thread == 0) {
+    __threadfence();  // for all: what a barrier of the block orders, one thread's fence passes on
     const unsigned before = atomicAdd(w.arrived + part.tile, 1u);
     shared.is_last = before == static_cast<unsigned>(last - first);
     if (shared.is_last) w.arrived[part.tile] = 0;
