@@ -1,0 +1,171 @@
+// What only Hopper has: barriers in shared memory that count bytes, tiles copied by the tensor memory accelerator, and
+// the matrix instructions of a warpgroup (four warps), which read operands from shared memory and run in the
+// background. Tiles of 16-bit elements lie in shared memory as rows of 64 (128 bytes), 16-byte pieces exchanged within
+// a row as `swizzled<8>` says, from an address that 1024 divides; wider matrices are several such tiles.
+#pragma once
+
+#include <cuda.h>
+
+#include <type_traits>
+
+#include "cuda/kernels/mma.cuh"
+
+namespace sluice::cuda {
+
+__device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
+// ---- barriers
+
+/// A phase ends when `arrivals` have arrived and all bytes that were announced have come.
+__device__ inline void init_barrier(uint64_t& barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)), "r"(arrivals));
+}
+/// Makes initialised barriers known to copies.
+__device__ inline void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+__device__ inline void arrive(uint64_t& barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
+}
+__device__ inline void announce(uint64_t& barrier, int bytes) {
+  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)), "r"(bytes)
+               : "memory");
+}
+/// Phases have parities 0, 1, 0, ...: waits for the end of one of this parity. The phase before the first counts as
+/// ended, with parity 1.
+__device__ inline void await(uint64_t& barrier, int parity) {
+  uint32_t done = 0;
+  do {
+    asm volatile(
+        "{ .reg .pred done;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, done; }"
+        : "=r"(done)
+        : "r"(shared_address(&barrier)), "r"(parity)
+        : "memory");
+  } while (done == 0);
+}
+
+/// The block's barriers 1 to 15, which `threads` take part in.
+__device__ inline void sync_threads_of(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+__device__ inline void arrive_at(int barrier, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
+/// What this thread wrote to shared memory is seen by copies and matrix instructions that follow.
+__device__ inline void publish_to_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// ---- copies
+
+/// The box of the map's tensor that begins at (column, row), to shared memory; its bytes count for `barrier`.
+__device__ inline void copy_box(uint32_t to, const CUtensorMap& map, int column, int row, uint64_t& barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
+          to),
+      "l"(&map), "r"(column), "r"(row), "r"(shared_address(&barrier))
+      : "memory");
+}
+__device__ inline void prefetch_map(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+// ---- registers
+
+/// Of a warpgroup's threads; the sum over the block may not exceed what it was launched with.
+template <int kRegisters>
+__device__ inline void give_registers_back() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ inline void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+// ---- matrix instructions
+
+/// Where an operand begins and how it goes on. `stride`: bytes from eight rows of a tile to the next eight. `leading`:
+/// bytes from one tile of 64 columns to the next, where an instruction takes more than 64 of them.
+__device__ inline uint64_t operand(uint32_t address, uint32_t leading, uint32_t stride) {
+  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
+  return kSwizzle128 | uint64_t{stride >> 4} << 32 | uint64_t{leading >> 4} << 16 | address >> 4;
+}
+/// Rows are the operand's outer dimension, columns the inner one.
+__device__ inline uint64_t operand_by_rows(uint32_t address) { return operand(address, 16, 1024); }
+/// Columns are the outer dimension, rows the inner one.
+__device__ inline uint64_t operand_by_columns(uint32_t address, uint32_t tile_bytes) {
+  return operand(address, tile_bytes, 1024);
+}
+/// The operand `bytes` further on.
+__device__ inline uint64_t advance(uint64_t operand, uint32_t bytes) { return operand + (bytes >> 4); }
+
+/// Between writing registers that matrix instructions use and the first such instruction.
+__device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ inline void end_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+/// Until at most kLeft groups of instructions are under way; `c` is what the others made.
+template <int kLeft, int N>
+__device__ inline void await_products(float (&c)[N]) {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
+#pragma unroll
+  for (int i = 0; i < N; ++i) asm volatile("" : "+f"(c[i])::"memory");
+}
+
+// A lane's numbers of an accumulator of 64 rows are laid out as those of mma.cuh, warp w having rows 16 w to 16 w + 15:
+// c[4 j + e] is element e of the j-th eight columns.
+#define SLUICE_C8(c, i)                                                                                          \
+  "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), \
+      "+f"(c[i + 7])
+#define SLUICE_C32(c, i) SLUICE_C8(c, i), SLUICE_C8(c, i + 8), SLUICE_C8(c, i + 16), SLUICE_C8(c, i + 24)
+#define SLUICE_REGISTERS_32 \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
+  "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define SLUICE_REGISTERS_64 \
+  SLUICE_REGISTERS_32 "," \
+  "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
+  "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+
+/// c (64 x 128) = a (64 x 16) b (16 x 128), plus c with `add`; both by rows.
+template <typename T>
+__device__ inline void multiply(float (&c)[64], uint64_t a, uint64_t b, bool add) {
+#define SLUICE_MULTIPLY(TYPE)                                                                                   \
+  asm volatile(                                                                                                 \
+      "{ .reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"                                                           \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " {" SLUICE_REGISTERS_64 "}, %64, %65, add, " \
+      "1, 1, 0, 0; }"                                                                                           \
+      : SLUICE_C32(c, 0), SLUICE_C32(c, 32)                                                                     \
+      : "l"(a), "l"(b), "r"(int{add}))
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    SLUICE_MULTIPLY("bf16");
+  } else {
+    SLUICE_MULTIPLY("f16");
+  }
+#undef SLUICE_MULTIPLY
+}
+
+/// c (64 x 2 N) += a (64 x 16) b (16 x 2 N); a in registers, b by columns.
+template <typename T, int N>
+__device__ inline void multiply_add(float (&c)[N], const uint32_t (&a)[4], uint64_t b) {
+  static_assert(N == 32 || N == 64);
+#define SLUICE_MULTIPLY(TYPE, COLUMNS, REGISTERS, A, C)                                                     \
+  asm volatile(                                                                                                  \
+      "{ .reg .pred add;\nsetp.ne.b32 add, 1, 0;\n"                                                             \
+      "wgmma.mma_async.sync.aligned.m64n" COLUMNS "k16.f32." TYPE "." TYPE " {" REGISTERS "}, " A "add, 1, 1, 1; }" \
+      : C                                                                                                        \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+#define SLUICE_C64(c) SLUICE_C32(c, 0), SLUICE_C32(c, 32)
+  if constexpr (N == 64 && std::is_same_v<T, __half>) {
+    SLUICE_MULTIPLY("f16", "128", SLUICE_REGISTERS_64, "{%64,%65,%66,%67}, %68, ", SLUICE_C64(c));
+  } else if constexpr (N == 64) {
+    SLUICE_MULTIPLY("bf16", "128", SLUICE_REGISTERS_64, "{%64,%65,%66,%67}, %68, ", SLUICE_C64(c));
+  } else if constexpr (std::is_same_v<T, __half>) {
+    SLUICE_MULTIPLY("f16", "64", SLUICE_REGISTERS_32, "{%32,%33,%34,%35}, %36, ", SLUICE_C32(c, 0));
+  } else {
+    SLUICE_MULTIPLY("bf16", "64", SLUICE_REGISTERS_32, "{%32,%33,%34,%35}, %36, ", SLUICE_C32(c, 0));
+  }
+#undef SLUICE_MULTIPLY
+#undef SLUICE_C64
+}
+
+}  // namespace sluice::cuda
