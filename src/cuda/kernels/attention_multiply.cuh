@@ -21,8 +21,9 @@ class Multiplier {
   __device__ __forceinline__ void run() {
     if (group_ == 0) arrive_at(kTurn, 256);  // the first turn is the first group's
     for (;;) {
-      const Work work = receive();
+      const Work work = receive_work(shared_, works_);
       if (work.rows == 0) return;
+      receive_queries();
       const int mine = group_ * kGroupRows;
       rows_ = work.rows - mine;
       position_ = work.first_position + mine;
@@ -37,42 +38,44 @@ class Multiplier {
 
  private:
   static constexpr int kTurn = 1, kConverted = 1 + kGroups;  // the first of kGroups barriers each
-  __device__ void await_turn() const {
-    sync_threads_of(kTurn + group_, 256);
+  __device__ void await_turn() const { sync_threads_of(kTurn + group_, 256); }
+  __device__ void pass_turn() const { arrive_at(kTurn + (group_ + 1) % kGroups, 256); }
+
+  __device__ void await_keys() const { await(shared_.keys_gates.full[keys_.place], keys_.parity); }
+  __device__ void await_values() const { await(shared_.values_gates.full[values_.place], values_.parity); }
+  // Each warp for itself: instructions of one warp may end before those of the next.
+  __device__ void release_keys() {
+    if (lane_ == 0) arrive(shared_.keys_gates.free[keys_.place]);
+    keys_.next();
   }
-  __device__ void pass_turn() const {
-    arrive_at(kTurn + (group_ + 1) % kGroups, 256);
-  }
-  /// Each warp for itself: instructions of one warp may end before those of the next.
-  __device__ void release(uint64_t& barrier) const {
-    if (lane_ == 0) arrive(barrier);
+  __device__ void release_values() {
+    if (lane_ == 0) arrive(shared_.values_gates.free[values_.place]);
+    values_.next();
   }
 
-  /// The next work, its queries rounded to T where matrix instructions read them.
-  __device__ Work receive() {
-    await(shared_.work_full, received_);
-    received_ ^= 1;
-    const Work work = shared_.work;
-    if (work.rows > 0) {
+  /// This group's queries, rounded to T where matrix instructions read them. They come in one of the two rings.
+  __device__ void receive_queries() {
+    await_keys();
+    await_values();
+    const void* mine = group_ == 0 ? shared_.keys[keys_.place] : shared_.values[values_.place];
+    const auto* from = static_cast<const float*>(mine);
 #pragma unroll 4
-      for (int i = thread_; i < kGroupRows * D / 4; i += 128) {
-        const int row = i / (D / 4), at = i % (D / 4) * 4;
-        const float4 x = *reinterpret_cast<const float4*>(&shared_.arriving[group_ * kGroupRows + row][at]);
-        std::byte* to = reinterpret_cast<std::byte*>(shared_.queries[group_][at / 64]);
-        *reinterpret_cast<uint2*>(to + swizzled<8>(row, at % 64 / 8) + at % 8 * 2) =
-            uint2{pack2<T>(x.x, x.y), pack2<T>(x.z, x.w)};
-      }
-      publish_to_copies();
-      sync_threads_of(kConverted + group_, 128);
+    for (int i = thread_; i < kGroupRows * D / 4; i += 128) {
+      const int row = i / (D / 4), at = i % (D / 4) * 4;
+      const float4 x = *reinterpret_cast<const float4*>(from + i * 4);
+      std::byte* to = reinterpret_cast<std::byte*>(shared_.queries[group_][at / 64]);
+      *reinterpret_cast<uint2*>(to + swizzled<8>(row, at % 64 / 8) + at % 8 * 2) =
+          uint2{pack2<T>(x.x, x.y), pack2<T>(x.z, x.w)};
     }
-    __syncwarp();
-    release(shared_.work_free);
-    return work;
+    publish_to_copies();
+    sync_threads_of(kConverted + group_, 128);
+    release_keys();
+    release_values();
   }
 
   __device__ __forceinline__ void multiply_keys(float (&scores)[kKeys / 2]) {
     const uint64_t q = operand_by_rows(shared_address(shared_.queries[group_]));
-    const uint64_t k = operand_by_rows(shared_address(shared_.keys[keys_.stage]));
+    const uint64_t k = operand_by_rows(shared_address(shared_.keys[keys_.place]));
 #pragma unroll
     for (int i = 0; i < D / 16; ++i) {
       const uint32_t tile = i / 4, at = i % 4 * 32;
@@ -81,7 +84,7 @@ class Multiplier {
     end_products();
   }
   __device__ __forceinline__ void multiply_values(float (&out)[D / 2], const uint32_t (&weights)[kKeys / 16][4]) {
-    const uint32_t address = shared_address(shared_.values[values_.stage]);
+    const uint32_t address = shared_address(shared_.values[values_.place]);
     const uint64_t v = operand_by_columns(address, kKeys * 128);
 #pragma unroll
     for (int i = 0; i < kKeys / 16; ++i) multiply_add<T>(out, weights[i], advance(v, i * 16 * 128));
@@ -91,39 +94,35 @@ class Multiplier {
   __device__ __forceinline__ void sum(const Work& work, float (&out)[D / 2], float (&top)[2], float (&total)[2]) {
     float scores[kKeys / 2], shrink[2];
     uint32_t weights[kKeys / 16][4];
-    await(shared_.keys_full[keys_.stage], keys_.parity);
+    await_keys();
     begin_products();
     multiply_keys(scores);
     await_products<0>(scores);
-    release(shared_.keys_free[keys_.stage]);
-    keys_.next();
+    release_keys();
     weigh(scores, work.end - 1, top, total, shrink);
     pack(scores, weights);
     for (int round = work.end - 2; round >= work.begin; --round) {
-      await(shared_.keys_full[keys_.stage], keys_.parity);
+      await_keys();
       await_turn();
       begin_products();
       multiply_keys(scores);
-      await(shared_.values_full[values_.stage], values_.parity);
+      await_values();
       begin_products();
       multiply_values(out, weights);
       pass_turn();
       await_products<1>(scores);
-      release(shared_.keys_free[keys_.stage]);
-      keys_.next();
+      release_keys();
       weigh(scores, round, top, total, shrink);
       await_products<0>(out);
-      release(shared_.values_free[values_.stage]);
-      values_.next();
+      release_values();
       pack(scores, weights);
       scale(out, shrink[0], shrink[1]);
     }
-    await(shared_.values_full[values_.stage], values_.parity);
+    await_values();
     begin_products();
     multiply_values(out, weights);
     await_products<0>(out);
-    release(shared_.values_free[values_.stage]);
-    values_.next();
+    release_values();
   }
 
   /// Scores become exp(score - top); what was summed before is to be multiplied by `shrink`.
@@ -227,8 +226,8 @@ class Multiplier {
   const AttentionCall& c_;
   Shared<D>& shared_;
   const int group_, thread_, lane_, warp_;
-  Turn keys_, values_;
-  int received_ = 0;
+  Turn<Shared<D>::kStages> keys_, values_;
+  Turn<Shared<D>::kWorks> works_;
   int rows_ = 0, position_ = 0;  // of this warpgroup
   float slope_ = 0;
 };

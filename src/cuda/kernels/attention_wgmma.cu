@@ -1,8 +1,8 @@
-// Attention of sequences with several new rows, as FlashAttention-3 arranges it (Shah et al. 2024). A block has one
-// warp that brings keys and values, page by page, and two warpgroups that multiply, 64 rows of one head of
-// one sequence each; they take turns, so that the exponentials of one run under the products of another. Within a
-// warpgroup the next keys are multiplied before the values of this round, and exponentials run under those. One block
-// stays on each multiprocessor and takes tile after tile of rows, those with the most keys first.
+// Attention of sequences with several new rows, as FlashAttention-3 arranges it (Shah et al. 2024). In a
+// block one warp says what comes next, two warps bring keys and values, page by page, and two warpgroups multiply, 64
+// rows of one head of one sequence each. They take turns, so that the exponentials of one run under the products of the
+// other. Within a warpgroup the next keys are multiplied before the values of this round, and exponentials run under
+// those. One block stays on each multiprocessor and takes tile after tile of rows, those with the most keys first.
 #include "cuda/kernels/attention_fetch.cuh"
 #include "cuda/kernels/attention_multiply.cuh"
 #include "cuda/kernels/kernels.h"
@@ -14,7 +14,7 @@ namespace {
 using namespace prefill;
 
 constexpr int kThreads = (kGroups + 1) * 128;
-constexpr int kFetchRegisters = 40, kMultiplyRegisters = 232;  // of a thread
+constexpr int kFetchRegisters = 56, kMultiplyRegisters = 224;  // of a thread
 
 template <typename T, int D, bool kPlain>
 __global__ void __launch_bounds__(kThreads, 1)
@@ -23,14 +23,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ std::byte unaligned[];
   auto& shared = *reinterpret_cast<Shared<D>*>(unaligned + (1024 - shared_address(unaligned) % 1024) % 1024);
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kStages; ++i) {
-      init_barrier(shared.keys_full[i], 1);
-      init_barrier(shared.values_full[i], 1);
-      init_barrier(shared.keys_free[i], kGroups * 4);
-      init_barrier(shared.values_free[i], kGroups * 4);
-    }
-    init_barrier(shared.work_full, 1);
-    init_barrier(shared.work_free, kGroups * 4);
+    shared.keys_gates.init(kGroups * 4);
+    shared.values_gates.init(kGroups * 4);
+    shared.work_gates.init(kWorkReaders);
     publish_barriers();
     for (const CUtensorMap* map : {&queries, &keys, &values}) prefetch_map(*map);
   }
@@ -39,7 +34,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   allow_next();
   if (threadIdx.x < 128) {
     give_registers_back<kFetchRegisters>();
-    if (threadIdx.x < 32) Fetcher<T, D>(c, shared, queries, keys, values).run(sequences);
+    const unsigned warp = threadIdx.x / 32;
+    if (warp == 0) announce_work(c, shared, sequences);
+    if (warp == 1) Fetcher<T, D, true>(c, shared, queries, keys).run();
+    if (warp == 2) Fetcher<T, D, false>(c, shared, queries, values).run();
   } else {
     take_registers<kMultiplyRegisters>();
     Multiplier<T, D, kPlain>(c, shared).run();
@@ -66,7 +64,7 @@ void run(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_ro
   const int64_t most = sequences * blocks_for(most_rows, kRows) * c.shape.heads;
   const dim3 grid(static_cast<unsigned>(std::min<int64_t>(most, multiprocessors())));
   launch(wgmma_kernel<T, D, kPlain>, {grid, kThreads, kShared}, queue, c, static_cast<int>(sequences),
-         tensor_map(c.q.data, DType::f32, {c.q.rows, c.q.cols, c.q.stride}, kRows, D, false), pages(c.cache.keys),
+         tensor_map(c.q.data, DType::f32, {c.q.rows, c.q.cols, c.q.stride}, kGroupRows, D, false), pages(c.cache.keys),
          pages(c.cache.values));
 }
 
@@ -84,7 +82,7 @@ void run(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_ro
 
 bool attention_wgmma(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_rows) {
   const int64_t page = c.shape.page_tokens;
-  const bool pages_fit = page % 8 == 0 && (kKeys % page == 0 || page % kKeys == 0);
+  const bool pages_fit = page >= 8 && (page & (page - 1)) == 0;
   const bool rows_fit = reinterpret_cast<uintptr_t>(c.q.data) % 16 == 0 && c.q.stride % 4 == 0;
   if (!pages_fit || !rows_fit) return false;
   c.shape.type == DType::bf16 ? run<__nv_bfloat16>(queue, c, sequences, most_rows)

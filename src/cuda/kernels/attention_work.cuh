@@ -11,36 +11,61 @@ constexpr int kGroups = 2;  // warpgroups that multiply
 constexpr int kGroupRows = 64;
 constexpr int kRows = kGroups * kGroupRows;  // of one piece of work
 constexpr int kKeys = 128;                   // of one round
-constexpr int kStages = 2;                   // rounds whose keys, or values, are in shared memory
 constexpr float kLog2e = 1.4426950408889634f;
 
 /// Rows of one head of one sequence, and the rounds of keys that they see.
 struct Work {
   int first_row, rows;  // in the batch; no rows: all work is done
   int first_position, last_position;  // of the first row; the last of the sequence that has a key
-  int head, table;
+  int head, kv_head, table;
   int begin, end;  // rounds
 };
 
-template <int D>
-struct Shared {
-  uint16_t keys[kStages][D / 64][kKeys][64];
-  uint16_t values[kStages][D / 64][kKeys][64];
-  uint16_t queries[kGroups][D / 64][kGroupRows][64];
-  float arriving[kRows][D];  // the queries of the tile that comes next
-  uint64_t keys_full[kStages], keys_free[kStages], values_full[kStages], values_free[kStages];
-  uint64_t work_full, work_free;
-  Work work;  // of `arriving`
-};
-
-/// A place in a ring of stages, and the parity of its barriers' phase.
-struct Turn {
-  int stage = 0, parity = 0;
-  __device__ void next() {
-    stage = (stage + 1) % kStages;
-    parity ^= stage == 0 ? 1 : 0;
+/// A ring of places that copies fill and that are free again once all who read them have said so.
+template <int kPlaces>
+struct Gates {
+  uint64_t full[kPlaces], free[kPlaces];
+  __device__ void init(int readers) {
+    for (int i = 0; i < kPlaces; ++i) {
+      init_barrier(full[i], 1);
+      init_barrier(free[i], readers);
+    }
   }
 };
+template <int kPlaces>
+struct Turn {
+  int place = 0, parity = 0;
+  __device__ void next() {
+    place = place + 1 == kPlaces ? 0 : place + 1;
+    parity ^= place == 0 ? 1 : 0;
+  }
+};
+
+/// Queries come to the warpgroups through the same rings as keys (the first group's) and values (the second's): 64 rows
+/// of f32 take as much room as 128 of 16 bits.
+template <int D>
+struct Shared {
+  static constexpr int kStages = 3 * 128 / D, kWorks = 2;
+  using Round = uint16_t[D / 64][kKeys][64];
+  using Ring = Round[kStages];
+  Ring keys, values;
+  uint16_t queries[kGroups][D / 64][kGroupRows][64];
+  Gates<kStages> keys_gates, values_gates;
+  Gates<kWorks> work_gates;
+  Work work[kWorks];
+};
+
+/// The next work that was announced to the block, for each warp that takes part in it.
+template <int D>
+__device__ inline Work receive_work(Shared<D>& shared, Turn<Shared<D>::kWorks>& turn) {
+  await(shared.work_gates.full[turn.place], turn.parity);
+  const Work work = shared.work[turn.place];
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) arrive(shared.work_gates.free[turn.place]);
+  turn.next();
+  return work;
+}
+constexpr int kWorkReaders = kGroups * 4 + 2;  // warps
 
 // ---- the order of work
 
@@ -52,6 +77,7 @@ __device__ inline int tiles_from(const ops::SequenceRows& s, int round) {
 
 __device__ inline int all_tiles_from(const AttentionCall& c, int sequences, int round) {
   int tiles = 0;
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x % 32); i < sequences; i += 32)
     tiles += tiles_from(c.sequences.sequences[i], round);
   return __reduce_add_sync(0xffffffffu, tiles);
@@ -60,6 +86,7 @@ __device__ inline int all_tiles_from(const AttentionCall& c, int sequences, int 
 /// A round that no tile reaches.
 __device__ inline int rounds_of_all(const AttentionCall& c, int sequences) {
   int rounds = 0;
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x % 32); i < sequences; i += 32) {
     const ops::SequenceRows s = c.sequences.sequences[i];
     rounds = max(rounds, (s.first_position + s.rows + kRows) / kKeys + 1);
@@ -94,12 +121,33 @@ __device__ inline Work find_work(const AttentionCall& c, int sequences, int roun
     work.first_position = s.first_position + skipped;
     work.last_position = s.first_position + s.rows - 1;
     work.head = rank % heads;
+    work.kv_head = work.head / (heads / static_cast<int>(c.shape.kv_heads));
     work.table = s.table;
     work.begin = c.window > 0 ? max(0, work.first_position - static_cast<int>(c.window) + 1) / kKeys : 0;
     work.end = (work.first_position + work.rows - 1) / kKeys + 1;
     return work;
   }
   return work;
+}
+
+/// Finds all work of this block and announces it.
+template <int D>
+__device__ inline void announce_work(const AttentionCall& c, Shared<D>& shared, int sequences) {
+  const int rounds = rounds_of_all(c, sequences), grid = static_cast<int>(gridDim.x), at = static_cast<int>(blockIdx.x);
+  Turn<Shared<D>::kWorks> turn;
+  int rows = 1;
+  for (int taken = 0; rows > 0; ++taken) {
+    // There and back again: who had the longest of one series has the shortest of the next.
+    const Work work = find_work(c, sequences, rounds, taken * grid + (taken % 2 == 0 ? at : grid - 1 - at));
+    rows = work.rows;
+    await(shared.work_gates.free[turn.place], 1 ^ turn.parity);
+    if (threadIdx.x % 32 == 0) {
+      shared.work[turn.place] = work;
+      arrive(shared.work_gates.full[turn.place]);
+    }
+    __syncwarp();
+    turn.next();
+  }
 }
 
 }  // namespace sluice::cuda::prefill
