@@ -170,6 +170,7 @@ void run(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_ro
 }  // namespace
 
 void attention_prefill(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_rows) {
+  if (attention_wgmma(queue, c, sequences, most_rows)) return;
   const bool wide = c.shape.d_qk == 128;
   if (c.shape.type == DType::bf16) {
     wide ? run<__nv_bfloat16, 128>(queue, c, sequences, most_rows) : run<__nv_bfloat16, 64>(queue, c, sequences, most_rows);

@@ -103,6 +103,9 @@ bool attention_tiles_fit(const KvShape& shape);
 void attention_decode(Queue queue, const AttentionCall& call);
 /// The rows of the others, of which there are at most `most_rows`.
 void attention_prefill(Queue queue, const AttentionCall& call, int64_t sequences, int64_t most_rows);
+/// The same by a warpgroup's matrix instructions; false where pages or rows do not lie as their copies need
+/// it.
+bool attention_wgmma(Queue queue, const AttentionCall& call, int64_t sequences, int64_t most_rows);
 
 // ---- products (linear_*.cu): y = x W^T + bias
 

@@ -36,10 +36,6 @@ __device__ inline void announce(uint64_t& barrier, int bytes) {
 /// ended, with parity 1.
 __device__ inline void await(uint64_t& barrier, int parity) {
   uint32_t done = 0;
-#ifdef SLUICE_WATCHDOG
-  uint64_t start, now;
-  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
-#endif
   do {
     asm volatile(
         "{ .reg .pred done;\n"
@@ -48,10 +44,6 @@ __device__ inline void await(uint64_t& barrier, int parity) {
         : "=r"(done)
         : "r"(shared_address(&barrier)), "r"(parity)
         : "memory");
-#ifdef SLUICE_WATCHDOG
-    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
-    if (now - start > 2000000000ull) __trap();
-#endif
   } while (done == 0);
 }
 
@@ -133,24 +125,6 @@ __device__ inline void await_products(float (&c)[N]) {
   SLUICE_REGISTERS_32 "," \
   "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
   "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-
-/// c (64 x 128) = a (64 x 16) b (16 x 128), plus c with `add`; both by rows.
-template <typename T>
-__device__ inline void multiply(float (&c)[64], uint64_t a, uint64_t b, bool add) {
-#define SLUICE_MULTIPLY(TYPE)                                                                                   \
-  asm volatile(                                                                                                 \
-      "{ .reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"                                                           \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " {" SLUICE_REGISTERS_64 "}, %64, %65, add, " \
-      "1, 1, 0, 0; }"                                                                                           \
-      : SLUICE_C32(c, 0), SLUICE_C32(c, 32)                                                                     \
-      : "l"(a), "l"(b), "r"(int{add}))
-  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
-    SLUICE_MULTIPLY("bf16");
-  } else {
-    SLUICE_MULTIPLY("f16");
-  }
-#undef SLUICE_MULTIPLY
-}
 
 /// c (64 x 2 N) += a (64 x 16) b (16 x 2 N); a in registers, b by columns.
 template <typename T, int N>

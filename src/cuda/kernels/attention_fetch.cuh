@@ -1,0 +1,118 @@
+// The two warps of prefill attention that bring queries and keys, and queries and values.
+#pragma once
+
+#include "cuda/kernels/attention_work.cuh"
+
+namespace sluice::cuda::prefill {
+
+/// Fills one of the two rings.
+template <typename T, int D, bool kKeysRing>
+class Fetcher {
+  using Block = Shared<D>;
+
+ public:
+  __device__ Fetcher(const AttentionCall& call, Block& shared, const CUtensorMap& queries, const CUtensorMap& pool)
+      : c_(call), shared_(shared), queries_(queries), pool_(pool), lane_(static_cast<int>(threadIdx.x % 32)),
+        page_bits_(bits(static_cast<int>(call.shape.page_tokens))), box_bits_(min(page_bits_, kKeyBits)) {}
+
+  /// The rounds of all work, the last first, after its queries.
+  __device__ void run() {
+    Turn<Block::kWorks> works;
+    for (Work work = receive_work(shared_, works); work.rows > 0; work = receive_work(shared_, works)) {
+      fetch_queries(work);
+      for (int round = work.end - 1; round >= work.begin; --round) fetch_round(work, round);
+    }
+  }
+
+ private:
+  static constexpr int kKeyBits = 7;
+  static_assert(1 << kKeyBits == kKeys);
+
+  static __device__ int bits(int power_of_two) { return __ffs(power_of_two) - 1; }
+  __device__ auto& ring() const {
+    if constexpr (kKeysRing) {
+      return shared_.keys;
+    } else {
+      return shared_.values;
+    }
+  }
+  __device__ auto& gates() const { return kKeysRing ? shared_.keys_gates : shared_.values_gates; }
+  __device__ const T* pages() const {
+    return reinterpret_cast<const T*>(kKeysRing ? c_.cache.keys : c_.cache.values);
+  }
+  __device__ uint64_t& await_place() const {
+    await(gates().free[turn_.place], 1 ^ turn_.parity);
+    return gates().full[turn_.place];
+  }
+
+  __device__ void fetch_queries(const Work& work) {
+    uint64_t& full = await_place();
+    if (lane_ == 0) {
+      announce(full, static_cast<int>(sizeof(typename Block::Round)));
+      copy_box(shared_address(ring()[turn_.place]), queries_, work.head * D,
+               work.first_row + (kKeysRing ? 0 : kGroupRows), full);
+      arrive(full);
+    }
+    __syncwarp();
+    turn_.next();
+  }
+
+  /// A round's rows come as boxes of a page's rows, at most kKeys of them, one to a lane. Keys that are not there may be
+  /// anything, since their scores are not looked at; values must be zeros: what has weight 0 must not be infinite or no
+  /// number.
+  __device__ void fetch_round(const Work& work, int round) {
+    const int first = lane_ << box_bits_, key = round * kKeys + first, last = key + (1 << box_bits_) - 1;
+    const int row = first < kKeys && key <= work.last_position ? pool_row(work, key) : -1;
+    const bool whole = row >= 0 && (kKeysRing || last <= work.last_position);
+    const uint32_t boxes = __ballot_sync(0xffffffffu, whole);
+    const uint32_t rest = kKeysRing ? 0 : __ballot_sync(0xffffffffu, first < kKeys && !whole);
+    uint64_t& full = await_place();
+    if (lane_ == 0) announce(full, __popc(boxes) * (static_cast<int>(D * sizeof(T)) << box_bits_));
+    const uint32_t to = shared_address(ring()[turn_.place]);
+    for (int box = 0; box < kKeys >> box_bits_; ++box) {
+      const int from = __shfl_sync(0xffffffffu, whole ? row : -1, box);
+      if (lane_ != 0 || from < 0) continue;
+#pragma unroll
+      for (int i = 0; i < D / 64; ++i)
+        copy_box(to + static_cast<uint32_t>((i * kKeys + (box << box_bits_)) * 128), pool_, i * 64, from, full);
+    }
+    if (rest != 0) copy_rows(work, round, row, rest);
+    if (lane_ == 0) arrive(full);
+    turn_.next();
+  }
+
+  /// Where the pool has a key's row; -1 where a window has passed its page.
+  __device__ int pool_row(const Work& work, int key) const {
+    const int page = c_.cache.tables.pages[work.table * c_.cache.tables.stride + (key >> page_bits_)];
+    const int row = (page * static_cast<int>(c_.shape.kv_heads) + work.kv_head) << page_bits_;
+    return page < 0 ? -1 : row + (key & ((1 << page_bits_) - 1));
+  }
+
+  /// The rows of the boxes in the set `boxes`, zeros where there are none.
+  __device__ void copy_rows(const Work& work, int round, int row_of_mine, uint32_t boxes) const {
+    constexpr int kPieces = D / 8;
+    auto& to = ring()[turn_.place];
+    for (int box = 0; box < kKeys >> box_bits_; ++box) {
+      const int from = __shfl_sync(0xffffffffu, row_of_mine, box);
+      if ((boxes >> box & 1) == 0) continue;
+      for (int i = lane_; i < kPieces << box_bits_; i += 32) {
+        const int row = i / kPieces, piece = i % kPieces, in_round = (box << box_bits_) + row;
+        const bool valid = from >= 0 && round * kKeys + in_round <= work.last_position;
+        copy_async(shared_address(to[piece / 8]) + swizzled<8>(in_round, piece % 8),
+                   pages() + (valid ? (int64_t{from} + row) * D + piece * 8 : 0), valid);
+      }
+    }
+    end_copies();
+    await_copies<0>();
+    publish_to_copies();
+    __syncwarp();
+  }
+
+  const AttentionCall& c_;
+  Block& shared_;
+  const CUtensorMap &queries_, &pool_;
+  const int lane_, page_bits_, box_bits_;  // tokens of a page and of a box: powers of two
+  Turn<Block::kStages> turn_;
+};
+
+}  // namespace sluice::cuda::prefill
