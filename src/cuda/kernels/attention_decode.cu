@@ -147,7 +147,7 @@ class Accumulator {
   __device__ void add(const Stage<T, D>& stage, int key0) {
     float scores[2][4] = {};
     multiply_keys(stage, scores);
-    mask(scores, key0);
+    finish(scores, key0);
     weigh(scores);
     add_values(stage, scores, key0);
   }
@@ -181,15 +181,22 @@ class Accumulator {
         mma<T>(scores[n], q_[kk][0], q_[kk][1], q_[kk][2], q_[kk][3], k[n * 2], k[n * 2 + 1]);
     }
   }
-  __device__ void mask(float (&scores)[2][4], int key0) const {
+  /// Products become scores, -inf where a key is not seen.
+  __device__ void finish(float (&scores)[2][4], int key0) const {
+    if (c_.softcap > 0) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        float& score = scores[i / 4][i % 4];
+        score = c_.softcap * tanhf(score * c_.scale / c_.softcap);
+      }
+    }
+    const float scale = c_.softcap > 0 ? 1.0f : c_.scale;
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int key = key0 + n * 8 + t_ * 2 + e % 2;
-        float score = scores[n][e] * c_.scale;
-        if (c_.softcap > 0) score = c_.softcap * tanhf(score / c_.softcap);
-        score -= slope_[e / 2] * static_cast<float>(part_.position - key);
+        const float score = scores[n][e] * scale - slope_[e / 2] * static_cast<float>(part_.position - key);
         scores[n][e] = key <= part_.position && key >= part_.seen_from ? score : -INFINITY;
       }
     }
