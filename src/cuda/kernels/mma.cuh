@@ -2,8 +2,6 @@
 //   A (16 x 16): a0 (g; 2t, 2t+1)  a1 (g+8; 2t, 2t+1)  a2 (g; 2t+8, 2t+9)  a3 (g+8; 2t+8, 2t+9)
 //   B (16 x 8):  b0 (2t, 2t+1; g)  b1 (2t+8, 2t+9; g)
 //   C (16 x 8):  c0, c1 (g; 2t, 2t+1)  c2, c3 (g+8; 2t, 2t+1)
-// The order of the inner dimension is free as long as A and B agree: kernels that read operands from memory straight
-// into registers give lane t eight neighbours, which serve two instructions.
 #pragma once
 
 #include "cuda/kernels/common.cuh"
@@ -28,23 +26,6 @@ __device__ inline void mma<__nv_bfloat16>(float (&c)[4], uint32_t a0, uint32_t a
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-
-/// Two instructions: rows g and g+8 of A and column g of B, eight neighbours of the inner dimension to a lane.
-template <typename T>
-__device__ inline void mma32(float (&c)[4], const uint4& low, const uint4& high, const uint4& b) {
-  mma<T>(c, low.x, high.x, low.y, high.y, b.x, b.y);
-  mma<T>(c, low.z, high.z, low.w, high.w, b.z, b.w);
-}
-
-/// Read once, by nobody else: past L1, and in whole lines into L2.
-__device__ inline uint4 load_streamed(const void* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
-__device__ inline uint4 load16(const void* from) { return *static_cast<const uint4*>(from); }
 
 /// 16 bytes to shared memory in the background; zeros when not `valid`.
 __device__ inline void copy_async(uint32_t to, const void* from, bool valid) {
