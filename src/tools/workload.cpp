@@ -129,7 +129,8 @@ Result<Phase> Workload::run(const DecodeLoad& load, StepWatcher* watcher) {
   }
   Phase phase{seconds_since(start), tokens - before, {}};
   for (engine::RequestId id : ids) core_.finish(id, sched::FinishReason::cancelled);
-  while (core_.busy()) SLUICE_TRY(step().status());  // a step may be under way: it is not the next load's
+  events_.clear();
+  core_.step(events_);  // collects the step that is under way: it is not the next load's
   // The mean length of a sequence over the timed steps.
   const int64_t context = load.context + before / load.sequences + load.steps / 2;
   phase.passes.push_back({.sequences = load.sequences, .context = context, .count = load.steps});
