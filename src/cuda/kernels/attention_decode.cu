@@ -16,8 +16,8 @@ namespace {
 constexpr int kWarps = 4, kThreads = kWarps * 32;
 constexpr int kHeads = 16;  // rows of the matrix instruction: heads of a KV head, padded
 constexpr int kKeys = 16;   // of one round of a warp; a page has a multiple of them
-constexpr int kMultiprocessors = 132, kBlocks = 2 * kMultiprocessors;  // two fit a multiprocessor
-constexpr int kMostSplits = 8;                                         // blocks of a cluster
+constexpr unsigned kMultiprocessors = 132, kBlocks = 2 * kMultiprocessors;  // two fit a multiprocessor
+constexpr int kMostSplits = 8;  // blocks of a cluster
 
 /// The keys and values of one round, as tiles of 64 dimensions (wgmma.cuh).
 template <typename T, int D>
@@ -358,7 +358,8 @@ template <typename T, int D>
 void run(Queue queue, const AttentionCall& c) {
   const auto rows = static_cast<unsigned>(c.q.rows), kv_heads = static_cast<unsigned>(c.shape.kv_heads);
   unsigned splits = 1;
-  while (splits < kMostSplits && rows * kv_heads * splits * 2 <= kBlocks) splits *= 2;
+  // Clusters of eight fill a part of the GPU only: they are for batches that leave most of it idle.
+  while (splits < kMostSplits && rows * kv_heads * splits * 2 <= (splits < 4 ? kBlocks : kMultiprocessors)) splits *= 2;
   const auto pages = [&](const std::byte* pool) {
     constexpr int64_t kAnyRows = (int64_t{1} << 38) / (D * int64_t{sizeof(T)});  // 256 GiB of them
     return tensor_map(pool, c.shape.type, {kAnyRows, D, D}, kKeys, 64, true);
