@@ -12,7 +12,7 @@ bool knows_developer(const engine::Codec& codec) {
 
 }  // namespace
 
-Json read_conversation(Fields& fields, const engine::Codec& codec, const Constraint& constraint) {
+Json read_conversation(Fields& fields, const engine::Codec& codec) {
   Json variables = Json::object();
   const Json& kwargs = fields.get("chat_template_kwargs");
   if (kwargs.is_object()) {
@@ -23,7 +23,7 @@ Json read_conversation(Fields& fields, const engine::Codec& codec, const Constra
   std::string effort;
   if (fields.read("reasoning_effort", effort)) variables["reasoning_effort"] = effort;
   variables["messages"] = read_messages(fields, knows_developer(codec));
-  if (!constraint.tools.is_null()) variables["tools"] = constraint.tools;
+  if (const Json& tools = fields.get("tools"); !tools.empty()) variables["tools"] = tools;
   bool prompt = true;
   fields.read("add_generation_prompt", prompt);
   variables["add_generation_prompt"] = prompt;
@@ -31,6 +31,14 @@ Json read_conversation(Fields& fields, const engine::Codec& codec, const Constra
   fields.unsupported("chat_template", "a request cannot bring a template of its own");
   fields.unsupported("documents", "is not supported");
   return variables;
+}
+
+void encode_conversation(Fields& fields, const engine::Codec& codec, Json conversation, const char* field,
+                         Call& call) {
+  if (fields.error()) return;
+  auto ids = codec.encode_chat(std::move(conversation));
+  if (!ids.ok()) return fields.adopt(from_status(ids.status(), field));
+  call.prompts.push_back({*std::move(ids), ""});
 }
 
 }  // namespace sluice::serve

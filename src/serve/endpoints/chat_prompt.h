@@ -6,6 +6,10 @@
 namespace sluice::serve {
 
 /// Variables of the chat template: messages, tools, add_generation_prompt and chat_template_kwargs.
-Json read_conversation(Fields& fields, const engine::Codec& codec, const Constraint& constraint);
+Json read_conversation(Fields& fields, const engine::Codec& codec);
+
+/// The call's one prompt; what the template refuses is the fault of `field`.
+void encode_conversation(Fields& fields, const engine::Codec& codec, Json conversation, const char* field,
+                         Call& call);
 
 }  // namespace sluice::serve

@@ -69,6 +69,8 @@ class Fields {
   void adopt(const std::optional<ApiError>& other) {
     if (!error_ && other) error_ = other;
   }
+  /// The error of a parser whose messages begin with the field's name; ok is none.
+  void adopt(const Status& status);
   /// Refuses a field that asks for what is not there, unless it is absent, null or false.
   void unsupported(const char* name, const char* why) {
     const Json& value = get(name);
