@@ -41,6 +41,8 @@ Reply render_chat(App& app, HttpRequest& request) {
   Fields fields(body.json);
   std::string model;
   read_model(fields, app, model);
+  Constraint constraint;
+  read_tools(fields, constraint);
   const engine::Codec& codec = app.engine()->codec();
   Json conversation = read_conversation(fields, codec);
   if (fields.error()) return error_response(*fields.error());

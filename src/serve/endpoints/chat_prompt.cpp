@@ -10,6 +10,18 @@ bool knows_developer(const engine::Codec& codec) {
   return source.ok() && *source && (*source)->find("developer") != std::string::npos;
 }
 
+// Templates read tools in the shape of chats; responses spell them flat.
+Json nested(const Json& tools) {
+  Json out = tools;
+  for (Json& tool : out) {
+    if (!tool.is_object() || !tool.contains("name")) continue;
+    Json function = std::move(tool);
+    function.erase("type");
+    tool = {{"type", "function"}, {"function", std::move(function)}};
+  }
+  return out;
+}
+
 }  // namespace
 
 Json read_conversation(Fields& fields, const engine::Codec& codec) {
@@ -23,7 +35,7 @@ Json read_conversation(Fields& fields, const engine::Codec& codec) {
   std::string effort;
   if (fields.read("reasoning_effort", effort)) variables["reasoning_effort"] = effort;
   variables["messages"] = read_messages(fields, knows_developer(codec));
-  if (const Json& tools = fields.get("tools"); !tools.empty()) variables["tools"] = tools;
+  if (const Json& tools = fields.get("tools"); !tools.empty()) variables["tools"] = nested(tools);
   bool prompt = true;
   fields.read("add_generation_prompt", prompt);
   variables["add_generation_prompt"] = prompt;

@@ -140,21 +140,6 @@ void read_call(Fields& fields, App& app, const HttpRequest& request, const CallK
   refuse_what_is_not_there(fields);
 }
 
-// On this handler's thread, within the compiler's budgets.
-void compile_constraint(Fields& fields, App& app, const Constraint& constraint, Call& call) {
-  if (constraint.tools) {
-    fields.fail("tools",
-                "tool calls are not supported yet; with tool_choice \"none\" the model only sees the tools",
-                "unsupported_parameter");
-  }
-  if (!constraint.format || fields.error()) return;
-  sampling::ConstraintCompiler* compiler = app.engine()->constraints();
-  if (compiler == nullptr) return fields.fail(constraint.field, "needs a tokenizer, and the model has none");
-  auto compiled = compiler->compile(*constraint.format);
-  if (!compiled.ok()) return fields.fail(constraint.field, compiled.status().message());
-  call.constraint = *std::move(compiled);
-}
-
 // Refuses unknown fields (with --strict), and lengths that cannot fit: the last check before queueing.
 void finish_call(Fields& fields, const App& app, Call& call) {
   if (app.options().strict) {
@@ -238,7 +223,7 @@ Reply answer(App& app, const HttpRequest& request, const CallKind& kind) {
   read_call(fields, app, request, kind, call);
   Constraint constraint;
   std::unique_ptr<Formatter> formatter = kind.read(fields, app, call, constraint);
-  compile_constraint(fields, app, constraint, call);
+  compile_constraint(fields, app, std::move(constraint), call);
   finish_call(fields, app, call);
   if (fields.error()) return error_response(*fields.error());
   return generate(app, std::move(call), std::move(formatter));

@@ -3,6 +3,41 @@
 #include "sampling/structured_json.h"
 
 namespace sluice::serve {
+namespace {
+
+using sampling::ConstraintCompiler;
+using text::grammar::ToolDialect;
+using Compiled = Result<std::shared_ptr<const sampling::Constraint>>;
+
+Result<ToolDialect> dialect_of(const App& app) {
+  if (app.options().tool_dialect) return *app.options().tool_dialect;
+  SLUICE_ASSIGN(const auto source, app.engine()->codec().chat_template_source(true));
+  const auto dialect = source ? text::grammar::tool_dialect_of_template(*source) : std::nullopt;
+  if (dialect) return *dialect;
+  return unsupported(
+      "tools: the chat template shows no way of writing calls that is known here; the server's option "
+      "--tool_call_parser can name one, and with tool_choice \"none\" the model only sees the tools");
+}
+
+// Equal for tools that have the same grammar.
+std::string key_of(const ToolUse& use) {
+  const text::grammar::ToolRequest& r = use.request;
+  Json tools = Json::array();
+  for (const text::grammar::Tool& tool : r.tools) tools.push_back({tool.name, tool.parameters});
+  return fmt::format("tools:{}:{}:{}:{}:{}", static_cast<int>(use.dialect), static_cast<int>(r.choice.mode),
+                     r.choice.name, r.parallel, dump_json(tools));
+}
+
+Compiled compile_tools(ConstraintCompiler& compiler, const ToolUse& use) {
+  const std::string key = key_of(use);
+  if (auto known = compiler.find(key)) return known;
+  SLUICE_ASSIGN(const auto grammar, text::grammar::tool_grammar(use.request, use.dialect, compiler.limits()));
+  auto compiled = compiler.compile(key, grammar);
+  if (!compiled.ok()) return compiled.status().with_context("tools");
+  return compiled;
+}
+
+}  // namespace
 
 void read_format(Fields& fields, Constraint& out) {
   const auto take = [&](const std::string& field, auto parsed) {
@@ -32,6 +67,31 @@ void read_tools(Fields& fields, Constraint& out) {
   auto parsed = text::grammar::parse_tool_request(tools, choice, fields.get("parallel_tool_calls"));
   if (!parsed.ok()) return fields.adopt(parsed.status());
   if (parsed->choice.mode != text::grammar::ToolChoice::Mode::none) out.tools = *std::move(parsed);
+}
+
+void compile_constraint(Fields& fields, const App& app, Constraint constraint, Call& call) {
+  if (fields.error() || !(constraint.format || constraint.tools)) return;
+  if (constraint.format && constraint.tools)
+    return fields.fail(constraint.field, "cannot be had together with tools, unless tool_choice is \"none\"");
+  ConstraintCompiler* compiler = app.engine()->constraints();
+  if (compiler == nullptr) {
+    return fields.fail(constraint.tools ? "tools" : constraint.field,
+                       "needs a tokenizer, and the model has none");
+  }
+  if (constraint.tools) {
+    const auto dialect = dialect_of(app);
+    if (!dialect.ok()) return fields.adopt(dialect.status());
+    call.tools = ToolUse{*std::move(constraint.tools), *dialect};
+  }
+  Compiled compiled =
+      call.tools ? compile_tools(*compiler, *call.tools) : compiler->compile(*constraint.format);
+  if (compiled.ok()) {
+    call.constraint = *std::move(compiled);
+  } else if (call.tools) {
+    fields.adopt(compiled.status());
+  } else {
+    fields.fail(constraint.field, compiled.status().message());
+  }
 }
 
 }  // namespace sluice::serve

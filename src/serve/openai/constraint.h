@@ -4,9 +4,9 @@
 #include <optional>
 #include <string>
 
+#include "serve/generation.h"
 #include "serve/openai/fields.h"
 #include "sluice/sampling.h"
-#include "text/grammar/tool_calls.h"
 
 namespace sluice::serve {
 
@@ -21,5 +21,8 @@ struct Constraint {
 void read_format(Fields& fields, Constraint& out);
 /// Reads tools, tool_choice and parallel_tool_calls; tools that must not be called are none here.
 void read_tools(Fields& fields, Constraint& out);
+
+/// Makes it part of the call: on the handler's thread, within the compiler's budgets.
+void compile_constraint(Fields& fields, const App& app, Constraint constraint, Call& call);
 
 }  // namespace sluice::serve

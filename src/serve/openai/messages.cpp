@@ -9,7 +9,30 @@ namespace {
 constexpr std::array<const char*, 6> kRoles = {"developer", "system", "user",
                                                "assistant", "tool",   "function"};
 
-// A string, null, or parts of text joined by line feeds.
+Json read_tool_calls(Fields& message, const std::string& prefix) {
+  const Json& calls = message.get("tool_calls");
+  if (calls.is_null()) return nullptr;
+  if (!calls.is_array()) {
+    message.fail("tool_calls", "expected an array");
+    return nullptr;
+  }
+  Json out = calls;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const std::string where = fmt::format("{}tool_calls[{}].", prefix, i);
+    Fields call(calls[i], where);
+    Fields function(call.get("function"), where + "function.");
+    std::string name;
+    if (!function.read("name", name)) function.fail("name", "is required");
+    Json arguments = read_arguments(function);
+    call.adopt(function.error());
+    message.adopt(call.error());
+    if (!message.error()) out[i]["function"]["arguments"] = std::move(arguments);
+  }
+  return out;
+}
+
+}  // namespace
+
 Json read_content(Fields& message, const std::string& prefix, bool may_be_absent) {
   const Json& content = message.get("content");
   if (content.is_null()) {
@@ -41,32 +64,15 @@ Json read_content(Fields& message, const std::string& prefix, bool may_be_absent
   return text;
 }
 
-Json read_tool_calls(Fields& message, const std::string& prefix) {
-  const Json& calls = message.get("tool_calls");
-  if (calls.is_null()) return nullptr;
-  if (!calls.is_array()) {
-    message.fail("tool_calls", "expected an array");
-    return nullptr;
-  }
-  Json out = calls;
-  for (size_t i = 0; i < out.size(); ++i) {
-    const std::string where = fmt::format("{}tool_calls[{}].", prefix, i);
-    Fields call(calls[i], where);
-    Fields function(call.get("function"), where + "function.");
-    std::string name;
-    if (!function.read("name", name)) function.fail("name", "is required");
-    const Json& arguments = function.get("arguments");
-    if (arguments.is_string()) {
-      auto parsed = parse_json(arguments.get<std::string>(), where + "function.arguments");
-      if (parsed.ok() && !function.error()) out[i]["function"]["arguments"] = *std::move(parsed);
-    }
-    call.adopt(function.error());
-    message.adopt(call.error());
-  }
-  return out;
+Json read_arguments(Fields& function) {
+  const Json& arguments = function.get("arguments");
+  if (arguments.is_object()) return arguments;
+  if (arguments.is_null() || arguments == "") return Json::object();
+  const auto parsed = parse_json(arguments.is_string() ? arguments.get<std::string>() : "", "arguments");
+  if (parsed.ok() && parsed->is_object()) return *parsed;
+  function.fail("arguments", "expected the text of a JSON object");
+  return nullptr;
 }
-
-}  // namespace
 
 Json read_messages(Fields& fields, bool template_knows_developer) {
   const Json& messages = fields.get("messages");

@@ -191,6 +191,12 @@ TEST(ToolRequests, AreReadAsOpenAiWritesThem) {
   EXPECT_THAT(error(kTools, {{"type", "function"}, {"function", {{"name", "absent"}}}}),
               HasSubstr("\"absent\""));
   EXPECT_THAT(error(kTools, "sometimes"), HasSubstr("tool_choice"));
+  // Flat, as /v1/responses spells them.
+  const Json flat = *parse_json(R"([{"type":"function","name":"a","parameters":{"type":"object"}}])", "flat");
+  const auto named = parse_tool_request(flat, {{"type", "function"}, {"name", "a"}}, nullptr);
+  ASSERT_TRUE(named.ok()) << named.status().message();
+  EXPECT_EQ(named->choice.name, "a");
+  EXPECT_THAT(error(R"([{"type":"function","name":"a","parameters":3}])"), HasSubstr("tools[0].parameters"));
   std::string many = R"([{"type":"function","function":{"name":"t0"}})";
   for (int i = 1; i < 1000; ++i)
     many += fmt::format(R"(,{{"type":"function","function":{{"name":"t{}"}}}})", i);
