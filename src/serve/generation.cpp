@@ -19,8 +19,9 @@ std::function<void(int, std::span<const float>)> prompt_logprobs_into(std::share
 std::vector<ToolCallDelta> take_calls(Choice& choice, engine::TextEvent& event) {
   if (!choice.parser) return {};
   text::grammar::ToolDeltas deltas = choice.parser->push(event.text);
-  event.text = std::move(deltas.content);
-  if (event.finish) event.text += choice.parser->finish().content;
+  if (event.finish) deltas.content += choice.parser->finish().content;
+  // Calls end an answer: behind one there can only be an end token that ignore_eos lets through.
+  event.text = choice.calls.empty() ? std::move(deltas.content) : "";
   for (const ToolCallDelta& delta : deltas.calls) {
     if (!delta.name.empty()) choice.calls.push_back({delta.id, delta.name, ""});
     choice.calls.back().arguments += delta.arguments;

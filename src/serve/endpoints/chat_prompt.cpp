@@ -1,7 +1,5 @@
 #include "serve/endpoints/chat_prompt.h"
 
-#include "serve/openai/messages.h"
-
 namespace sluice::serve {
 namespace {
 
@@ -24,7 +22,7 @@ Json nested(const Json& tools) {
 
 }  // namespace
 
-Json read_conversation(Fields& fields, const engine::Codec& codec) {
+Json read_conversation(Fields& fields, const engine::Codec& codec, Json (*read)(Fields&, bool)) {
   Json variables = Json::object();
   const Json& kwargs = fields.get("chat_template_kwargs");
   if (kwargs.is_object()) {
@@ -34,7 +32,7 @@ Json read_conversation(Fields& fields, const engine::Codec& codec) {
   }
   std::string effort;
   if (fields.read("reasoning_effort", effort)) variables["reasoning_effort"] = effort;
-  variables["messages"] = read_messages(fields, knows_developer(codec));
+  variables["messages"] = read(fields, knows_developer(codec));
   if (const Json& tools = fields.get("tools"); !tools.empty()) variables["tools"] = nested(tools);
   bool prompt = true;
   fields.read("add_generation_prompt", prompt);

@@ -21,6 +21,7 @@ class Fields {
     if (!object.is_object()) fail("", "expected a JSON object");
   }
 
+  const std::string& prefix() const { return prefix_; }
   const std::optional<ApiError>& error() const { return error_; }
 
   /// The field's value; null where it is absent or null. Notes that the field is known.

@@ -9,9 +9,8 @@ namespace sluice::serve {
 /// `developer` becomes `system` unless the template knows it. Errors name messages[i].field.
 Json read_messages(Fields& fields, bool template_knows_developer);
 
-/// Text of a message: `content` as a string, null, or parts joined by line feeds. `prefix`: that of
-/// `message`.
-Json read_content(Fields& message, const std::string& prefix, bool may_be_absent);
+/// Text of a message: a string, null, or parts joined by line feeds.
+Json read_content(Fields& message, const char* name = "content", bool may_be_absent = false);
 /// `arguments` of a call that was made, as an object: templates print it in their own way.
 Json read_arguments(Fields& call);
 
