@@ -7,7 +7,8 @@ namespace {
 
 Json usage_json(const Usage& u) {
   return {{"input_tokens", u.prompt},
-          {"input_tokens_details", {{"cached_tokens", u.cached}}},
+          {"input_tokens_details",
+           {{"cached_tokens", u.cached}, {"cache_write_tokens", 0}}},  // no write has a price
           {"output_tokens", u.completion},
           {"output_tokens_details", {{"reasoning_tokens", 0}}},
           {"total_tokens", u.prompt + u.completion}};
