@@ -8,16 +8,20 @@ bool knows_developer(const engine::Codec& codec) {
   return source.ok() && *source && (*source)->find("developer") != std::string::npos;
 }
 
-// Templates read tools in the shape of chats; responses spell them flat.
-Json nested(const Json& tools) {
-  Json out = tools;
-  for (Json& tool : out) {
-    if (!tool.is_object() || !tool.contains("name")) continue;
-    Json function = std::move(tool);
-    function.erase("type");
-    tool = {{"type", "function"}, {"function", std::move(function)}};
+// As templates read them: in the shape of chats (responses spell them flat), parameters never absent.
+Json template_tools(Json tools) {
+  for (Json& tool : tools) {
+    if (!tool.is_object()) continue;
+    if (tool.contains("name")) {
+      Json function = std::move(tool);
+      function.erase("type");
+      tool = {{"type", "function"}, {"function", std::move(function)}};
+    }
+    Json& function = tool["function"];
+    if (function.is_object() && function.value("parameters", Json()).is_null())
+      function["parameters"] = {{"type", "object"}, {"properties", Json::object()}};
   }
-  return out;
+  return tools;
 }
 
 }  // namespace
@@ -33,7 +37,7 @@ Json read_conversation(Fields& fields, const engine::Codec& codec, Json (*read)(
   std::string effort;
   if (fields.read("reasoning_effort", effort)) variables["reasoning_effort"] = effort;
   variables["messages"] = read(fields, knows_developer(codec));
-  if (const Json& tools = fields.get("tools"); !tools.empty()) variables["tools"] = nested(tools);
+  if (const Json& tools = fields.get("tools"); !tools.empty()) variables["tools"] = template_tools(tools);
   bool prompt = true;
   fields.read("add_generation_prompt", prompt);
   variables["add_generation_prompt"] = prompt;

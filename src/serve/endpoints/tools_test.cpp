@@ -174,7 +174,9 @@ TEST(Tools, NoneShowsTheToolsAndCallsNothing) {
   EXPECT_FALSE(json["choices"][0]["message"].contains("tool_calls"));
   const Response rendered =
       hermes_server().post("/v1/chat/completions/render", chat(R"("tool_choice":"none")"));
-  EXPECT_THAT(rendered.json()["prompt"].get<std::string>(), HasSubstr(R"("name": "weather")"));
+  const std::string prompt = rendered.json()["prompt"];
+  EXPECT_THAT(prompt, HasSubstr(R"("name": "weather")"));
+  EXPECT_THAT(prompt, HasSubstr(R"({"name": "now", "parameters": {"type": "object", "properties": {}}})"));
 }
 
 TEST(Tools, EarlierCallsReachTheTemplateAsObjects) {

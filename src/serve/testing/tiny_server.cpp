@@ -21,7 +21,8 @@ constexpr int64_t kComputingSeqLen = 1024;
 constexpr const char* kTemplate =
     "{% if tools %}tools: {{ tools | tojson }}<|end|>{% endif %}"
     "{% for m in messages %}{{ m.role }}: {{ m.content or '' }}"
-    "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}"
+    "{% for c in m.tool_calls or [] %}<tool_call>{\"name\": {{ c.function.name | tojson }}, "
+    "\"arguments\": {{ c.function.arguments | tojson }}}</tool_call>{% endfor %}"
     "<|end|>{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}";
 

@@ -175,10 +175,11 @@ Result<ToolDialect> tool_dialect_from_name(const std::string& name) {
 }
 
 std::optional<ToolDialect> tool_dialect_of_template(std::string_view chat_template) {
-  if (chat_template.find(kHermesBegin) != std::string_view::npos) return ToolDialect::hermes;
-  const bool llama = chat_template.find("<|start_header_id|>") != std::string_view::npos &&
-                     chat_template.find("\"parameters\"") != std::string_view::npos;
-  return llama ? std::optional(ToolDialect::llama3_json) : std::nullopt;
+  const auto has = [&](std::string_view text) { return chat_template.find(text) != std::string_view::npos; };
+  // Others write XML between the same marks.
+  if (has(kHermesBegin) && has("\"arguments")) return ToolDialect::hermes;
+  if (has("<|start_header_id|>") && has("\"parameters\"")) return ToolDialect::llama3_json;
+  return std::nullopt;
 }
 
 Result<ToolRequest> parse_tool_request(const Json& tools, const Json& tool_choice, const Json& parallel) {
