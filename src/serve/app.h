@@ -11,6 +11,7 @@
 #include "serve/api_error.h"
 #include "serve/http/server.h"
 #include "serve/metrics/metrics.h"
+#include "text/grammar/tool_calls.h"
 
 namespace sluice::serve {
 
@@ -21,7 +22,8 @@ struct ServeOptions {
   bool any_model = false;             // accept whatever name a request gives
   bool strict = false;                // refuse fields that nobody knows
   bool tokenizer_info = false;
-  bool prometheus_needs_key = false;  // /metrics asks for a key too
+  std::optional<text::grammar::ToolDialect> tool_dialect;  // none: as the chat template shows
+  bool prometheus_needs_key = false;                       // /metrics asks for a key too
   size_t max_json_depth = 64;
   size_t max_json_values = 4'000'000;
   size_t stream_buffer_bytes = size_t{1} << 20;

@@ -15,9 +15,23 @@ std::function<void(int, std::span<const float>)> prompt_logprobs_into(std::share
   };
 }
 
+// Leaves in `event` what is no part of tool calls; adds the rest to the choice's calls and returns it.
+std::vector<ToolCallDelta> take_calls(Choice& choice, engine::TextEvent& event) {
+  if (!choice.parser) return {};
+  text::grammar::ToolDeltas deltas = choice.parser->push(event.text);
+  if (event.finish) deltas.content += choice.parser->finish().content;
+  // Calls end an answer: behind one there can only be an end token that ignore_eos lets through.
+  event.text = choice.calls.empty() ? std::move(deltas.content) : "";
+  for (const ToolCallDelta& delta : deltas.calls) {
+    if (!delta.name.empty()) choice.calls.push_back({delta.id, delta.name, ""});
+    choice.calls.back().arguments += delta.arguments;
+  }
+  return std::move(deltas.calls);
+}
+
 }  // namespace
 
-void Formatter::fail(const ApiError& error, std::string& out) {
+void Formatter::fail(const Generation&, const ApiError& error, std::string& out) {
   out += "data: " + error_body(error) + "\n\ndata: [DONE]\n\n";
 }
 
@@ -78,7 +92,11 @@ void Generation::submit(const std::shared_ptr<Mailbox>& mailbox) {
       request.core.on_logits = prompt_logprobs_into(logprobs, prompt.ids, call_.prompt_logprobs);
       choice.prompt_logprobs = logprobs;
     }
-    request.skip_special_tokens = call_.skip_special_tokens;
+    // Marks of tool calls may be special tokens: the parser sees all that the constraint saw.
+    request.skip_special_tokens = call_.skip_special_tokens && !call_.tools;
+    if (call_.tools)
+      choice.parser.emplace(call_.constraint->automaton(), call_.tools->request, call_.tools->dialect,
+                            std::hash<std::string>()(call_.id) + i);
     request.include_stop = call_.include_stop;
     if (call_.timeout > 0)
       request.deadline = call_.arrival + std::chrono::duration_cast<Clock::duration>(
@@ -102,7 +120,8 @@ void Generation::take(Choice& choice, const engine::TextEvent& event) {
     choice.tokens.push_back(event.token);
   }
   if (event.logprobs) choice.logprobs.push_back(*event.logprobs);
-  if (!call_.stream) choice.text += event.text;
+  if (!event.text.empty()) choice.text_tokens = choice.tokens.size();
+  choice.text += event.text;
   if (!event.finish) return;
   choice.finish = event.finish;
   choice.stop_string = event.stop_string;
@@ -159,7 +178,7 @@ Source::Pulled Generation::fail(const ApiError& error, std::string& out) {
   abandon();
   unfinished_ = 0;
   if (!streamed_ && out.empty()) return {error_response(error), true};
-  formatter_->fail(error, out);
+  formatter_->fail(*this, error, out);
   return {std::nullopt, true};
 }
 
@@ -174,11 +193,12 @@ Source::Pulled Generation::pull(std::string& out) {
   std::deque<Inbox::Item> items;
   items.swap(inbox_->items);
   inbox_->bytes = 0;
-  for (const Inbox::Item& item : items) {
+  for (Inbox::Item& item : items) {
     Choice& choice = choices_[static_cast<size_t>(item.request)];
+    const std::vector<ToolCallDelta> calls = take_calls(choice, item.event);
     take(choice, item.event);
     if (const auto error = failure(item.event)) return fail(*error, out);
-    if (call_.stream) formatter_->chunk(*this, choice, item.event, out);
+    if (call_.stream) formatter_->chunk(*this, choice, item.event, calls, out);
   }
   if (unfinished_ == 0 && call_.stream) formatter_->end(*this, out);
   streamed_ = streamed_ || !out.empty();

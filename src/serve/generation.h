@@ -9,6 +9,7 @@
 
 #include "serve/app.h"
 #include "serve/http/mailbox.h"
+#include "text/grammar/tool_calls.h"
 
 namespace sluice::serve {
 
@@ -16,6 +17,13 @@ struct Prompt {
   std::vector<int32_t> ids;
   std::string text;  // for echo
 };
+
+/// The tools that the model may call, and how it writes that.
+struct ToolUse {
+  text::grammar::ToolRequest request;
+  text::grammar::ToolDialect dialect;
+};
+using text::grammar::ToolCallDelta;
 
 /// A call, parsed and checked.
 struct Call {
@@ -25,6 +33,7 @@ struct Call {
   std::vector<Prompt> prompts;
   SamplingParams sampling;
   std::shared_ptr<const sampling::Constraint> constraint;  // what the output must match, if anything
+  std::optional<ToolUse> tools;                            // `constraint` is their grammar
   int n = 1;
   bool stream = false, include_usage = false, continuous_usage = false;
   bool echo = false;
@@ -39,12 +48,19 @@ struct Call {
 
 using PromptLogprobs = std::vector<std::optional<sampling::TokenLogprobs>>;  // (prompt); the first has none
 
+struct ToolCall {
+  std::string id, name, arguments;
+};
+
 /// One choice of one prompt.
 struct Choice {
   int prompt = 0;
-  int index = 0;  // of all choices of the call
-  std::string text;
+  int index = 0;     // of all choices of the call
+  std::string text;  // without what is part of tool calls
+  std::vector<ToolCall> calls;
+  std::optional<text::grammar::ToolCallParser> parser;  // with tools
   std::vector<int32_t> tokens;
+  size_t text_tokens = 0;                                 // those up to the end of `text`
   std::vector<sampling::TokenLogprobs> logprobs;          // (tokens), when asked for
   std::shared_ptr<const PromptLogprobs> prompt_logprobs;  // when asked for
   std::optional<sched::FinishReason> finish;
@@ -65,13 +81,14 @@ class Generation;
 class Formatter {
  public:
   virtual ~Formatter() = default;
-  /// Appends the stream's events for what `event` brought to `choice`, which already holds it.
+  /// Appends the stream's events for what a step brought to `choice`, which already holds it: `event`, of
+  /// which the text is no part of tool calls, and parts of those.
   virtual void chunk(const Generation& call, Choice& choice, const engine::TextEvent& event,
-                     std::string& out) = 0;
+                     const std::vector<ToolCallDelta>& calls, std::string& out) = 0;
   /// Appends what ends the stream.
   virtual void end(const Generation& call, std::string& out) = 0;
   /// Appends what ends the stream after a failure.
-  virtual void fail(const ApiError& error, std::string& out);
+  virtual void fail(const Generation& call, const ApiError& error, std::string& out);
   virtual std::string whole(const Generation& call) = 0;
 };
 

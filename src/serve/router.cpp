@@ -8,6 +8,7 @@ namespace {
 constexpr Route kRoutes[] = {
     {"POST", "/v1/chat/completions", chat_completions, "/v1/chat/completions"},
     {"POST", "/v1/chat/completions/render", render_chat, "other"},
+    {"POST", "/v1/responses", responses, "/v1/responses"},
     {"POST", "/v1/completions", completions, "/v1/completions"},
     {"POST", "/v1/embeddings", embeddings, "other"},
     {"GET", "/v1/models", list_models, "/v1/models"},

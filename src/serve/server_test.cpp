@@ -99,6 +99,16 @@ TEST(Connections, AreKeptPipelinedAndContinued) {
   EXPECT_TRUE(c.closed()) << "HTTP/1.0 without keep-alive";
 }
 
+TEST(Connections, ManyGenerationsOnOneConnectionLeaveItWhole) {
+  Client c = server().client();
+  for (int i = 0; i < 100; ++i) {
+    const std::string stream = i % 2 == 0 ? "true" : "false";
+    const Response r =
+        c.post("/v1/completions", R"({"prompt":"hello","max_tokens":3,"stream":)" + stream + "}");
+    ASSERT_EQ(r.status, 200) << i;
+  }
+}
+
 TEST(Connections, MalformedRequestsAreAnsweredAndClosed) {
   for (const std::string bad :
        {"GET / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "nonsense\r\n\r\n",

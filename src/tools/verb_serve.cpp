@@ -22,7 +22,7 @@ struct ServeVerb {
   OutputOptions output;
   BackendOptions backend;
   RecipeOptions recipe;
-  std::string model, api_key_file, metrics_compat = "vllm";
+  std::string model, api_key_file, metrics_compat = "vllm", tool_dialect;
   serve::ServeOptions serve;
   engine::CoreOptions core{.max_waiting = 1024};
   double max_tpot_ms = 0;
@@ -109,6 +109,9 @@ Result<int> run(ServeVerb& o) {
   o.serve.metrics_compat = o.metrics_compat == "both"     ? MetricsCompat::both
                            : o.metrics_compat == "trtllm" ? MetricsCompat::trtllm
                                                           : MetricsCompat::vllm;
+  if (!o.tool_dialect.empty()) {
+    SLUICE_ASSIGN(o.serve.tool_dialect, text::grammar::tool_dialect_from_name(o.tool_dialect));
+  }
   const Signals signals;
   const auto began = std::chrono::steady_clock::now();
   // The port first: one that is taken is known before weights are read, and probes get an answer meanwhile.
@@ -176,6 +179,10 @@ Run declare_serve(CLI::App& app) {
   app.add_flag("--strict", s.strict, "Refuse request fields that are unknown");
   app.add_flag("--enable_tokenizer_info_endpoint", s.tokenizer_info,
                "Serve /tokenizer_info (it shows the chat template)");
+  app.add_option("--tool_call_parser", o->tool_dialect,
+                 "How the model writes tool calls: hermes or llama3_json [as the chat template shows]")
+      ->check(CLI::IsMember({"hermes", "llama3_json"}))
+      ->type_name("NAME");
   app.add_option("--max_waiting", o->core.max_waiting, "Requests in the queue; more get 429")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N")

@@ -1,7 +1,5 @@
 #include "serve/endpoints/chat_prompt.h"
 
-#include "serve/openai/messages.h"
-
 namespace sluice::serve {
 namespace {
 
@@ -10,9 +8,25 @@ bool knows_developer(const engine::Codec& codec) {
   return source.ok() && *source && (*source)->find("developer") != std::string::npos;
 }
 
+// As templates read them: in the shape of chats (responses spell them flat), parameters never absent.
+Json template_tools(Json tools) {
+  for (Json& tool : tools) {
+    if (!tool.is_object()) continue;
+    if (tool.contains("name")) {
+      Json function = std::move(tool);
+      function.erase("type");
+      tool = {{"type", "function"}, {"function", std::move(function)}};
+    }
+    Json& function = tool["function"];
+    if (function.is_object() && function.value("parameters", Json()).is_null())
+      function["parameters"] = {{"type", "object"}, {"properties", Json::object()}};
+  }
+  return tools;
+}
+
 }  // namespace
 
-Json read_conversation(Fields& fields, const engine::Codec& codec, const Constraint& constraint) {
+Json read_conversation(Fields& fields, const engine::Codec& codec, Json (*read)(Fields&, bool)) {
   Json variables = Json::object();
   const Json& kwargs = fields.get("chat_template_kwargs");
   if (kwargs.is_object()) {
@@ -22,8 +36,8 @@ Json read_conversation(Fields& fields, const engine::Codec& codec, const Constra
   }
   std::string effort;
   if (fields.read("reasoning_effort", effort)) variables["reasoning_effort"] = effort;
-  variables["messages"] = read_messages(fields, knows_developer(codec));
-  if (!constraint.tools.is_null()) variables["tools"] = constraint.tools;
+  variables["messages"] = read(fields, knows_developer(codec));
+  if (const Json& tools = fields.get("tools"); !tools.empty()) variables["tools"] = template_tools(tools);
   bool prompt = true;
   fields.read("add_generation_prompt", prompt);
   variables["add_generation_prompt"] = prompt;
@@ -31,6 +45,14 @@ Json read_conversation(Fields& fields, const engine::Codec& codec, const Constra
   fields.unsupported("chat_template", "a request cannot bring a template of its own");
   fields.unsupported("documents", "is not supported");
   return variables;
+}
+
+void encode_conversation(Fields& fields, const engine::Codec& codec, Json conversation, const char* field,
+                         Call& call) {
+  if (fields.error()) return;
+  auto ids = codec.encode_chat(std::move(conversation));
+  if (!ids.ok()) return fields.adopt(from_status(ids.status(), field));
+  call.prompts.push_back({*std::move(ids), ""});
 }
 
 }  // namespace sluice::serve

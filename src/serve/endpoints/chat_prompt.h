@@ -2,10 +2,17 @@
 #pragma once
 
 #include "serve/openai/call_fields.h"
+#include "serve/openai/messages.h"
 
 namespace sluice::serve {
 
 /// Variables of the chat template: messages, tools, add_generation_prompt and chat_template_kwargs.
-Json read_conversation(Fields& fields, const engine::Codec& codec, const Constraint& constraint);
+/// `read`: whatever in the request is made into messages.
+Json read_conversation(Fields& fields, const engine::Codec& codec,
+                       Json (*read)(Fields& fields, bool template_knows_developer) = read_messages);
+
+/// The call's one prompt; what the template refuses is the fault of `field`.
+void encode_conversation(Fields& fields, const engine::Codec& codec, Json conversation, const char* field,
+                         Call& call);
 
 }  // namespace sluice::serve

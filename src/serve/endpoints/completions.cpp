@@ -81,16 +81,7 @@ class Prompts {
   bool add_special_ = true, parse_special_ = false;
 };
 
-}  // namespace
-
-Reply completions(App& app, HttpRequest& request) {
-  const Body body = parse_body(app, request);
-  if (body.error) return error_response(*body.error);
-  Fields fields(body.json);
-  Call call;
-  call.id = app.new_id("cmpl-");
-  read_model(fields, app, call.model);
-  read_call(fields, app, request, call, {"max_tokens"}, 16);
+std::unique_ptr<Formatter> read_completion(Fields& fields, App& app, Call& call, Constraint& constraint) {
   fields.read("echo", call.echo);
   fields.read("logprobs", call.sampling.logprobs, 0, 20);
   fields.read("prompt_logprobs", call.prompt_logprobs, 0, 20);
@@ -99,18 +90,21 @@ Reply completions(App& app, HttpRequest& request) {
   if (call.stream && call.prompt_logprobs >= 0 && !call.echo)
     fields.fail("prompt_logprobs", "is not supported with stream");
   fields.unsupported("suffix", "is not supported");
+  fields.unsupported("tools", "belong to chats; use /v1/chat/completions");
   int best_of = call.n;
   fields.read("best_of", best_of, 0, 20);
   if (best_of > 0 && best_of < call.n) fields.fail("best_of", fmt::format("{} is less than n", best_of));
   if (best_of > call.n) fields.fail("best_of", "more than n is not supported", "unsupported_parameter");
-  const Constraint constraint = read_constraint(fields);
-  refuse_tool_calls(constraint, fields);
-  if (fields.error()) return error_response(*fields.error());
-  call.prompts = Prompts(fields, app).read(call.echo);
-  compile_constraint(fields, app, constraint, call);
-  finish_call(fields, app, call);
-  if (fields.error()) return error_response(*fields.error());
-  return generate(app, std::move(call), completion_formatter());
+  read_format(fields, constraint);
+  if (!fields.error()) call.prompts = Prompts(fields, app).read(call.echo);
+  return completion_formatter();
+}
+
+}  // namespace
+
+Reply completions(App& app, HttpRequest& request) {
+  static const CallKind kKind{"cmpl-", {"max_tokens"}, 16, read_completion};
+  return answer(app, request, kKind);
 }
 
 Reply embeddings(App& app, HttpRequest&) {

@@ -7,6 +7,7 @@ namespace sluice::serve {
 
 Reply chat_completions(App& app, HttpRequest& request);
 Reply render_chat(App& app, HttpRequest& request);
+Reply responses(App& app, HttpRequest& request);
 Reply completions(App& app, HttpRequest& request);
 Reply embeddings(App& app, HttpRequest& request);
 Reply list_models(App& app, HttpRequest& request);

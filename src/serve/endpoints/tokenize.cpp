@@ -58,7 +58,7 @@ Reply tokenize(App& app, HttpRequest& request) {
   fields.read("return_token_strs", strings);
   Result<std::vector<int32_t>> ids = std::vector<int32_t>();
   if (fields.has("messages")) {
-    Json conversation = read_conversation(fields, codec, read_constraint(fields));
+    Json conversation = read_conversation(fields, codec);
     if (!fields.error()) ids = codec.encode_chat(std::move(conversation));
   } else {
     if (!fields.read("prompt", prompt)) fields.fail("prompt", "is required");

@@ -357,9 +357,12 @@ Connection::Task<bool> Connection::exchange() {
   Reply reply = co_await handle(request);
   bool keep = false;
   if (reply.start) {
-    keep = co_await serve_source(request, reply.start(thread_.mailbox(), [weak = weak_from_this()] {
+    // Not within the awaited expression: GCC 12 destroys what a lambda there has captured twice, and the
+    // connection's memory would go with its last weak pointer.
+    std::unique_ptr<Source> source = reply.start(thread_.mailbox(), [weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->wake();
-    }));
+    });
+    keep = co_await serve_source(request, std::move(source));
   } else {
     keep = co_await respond(request, std::move(reply.response));
   }

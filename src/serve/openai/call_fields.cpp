@@ -111,6 +111,66 @@ void refuse_what_is_not_there(Fields& fields) {
   fields.unsupported("use_beam_search", "beam search is not supported");
 }
 
+// Sampling, stopping, streaming, priority and timeout; and everything that is accepted and has no effect.
+void read_call(Fields& fields, App& app, const HttpRequest& request, const CallKind& kind, Call& call) {
+  engine::Service& engine = *app.engine();
+  const int64_t vocab = engine.model().spec().vocab;
+  call.arrival = request.arrival;
+  call.created = static_cast<int64_t>(std::time(nullptr));
+  call.sampling = default_sampling(engine.codec().defaults());
+  call.sampling.max_tokens = -1;  // not given
+  for (const char* name : kind.max_tokens) {
+    int value = -1;
+    if (fields.read(name, value, 0, std::numeric_limits<int>::max()) && call.sampling.max_tokens < 0)
+      call.sampling.max_tokens = value;
+  }
+  if (call.sampling.max_tokens < 0 && kind.default_max_tokens > 0)
+    call.sampling.max_tokens = kind.default_max_tokens;
+  read_sampling(fields, vocab, call.sampling);
+  read_stream(fields, call);
+  fields.read("n", call.n, 1, 128);
+  fields.read("skip_special_tokens", call.skip_special_tokens);
+  fields.read("include_stop_str_in_output", call.include_stop);
+  fields.read("return_token_ids", call.return_token_ids);
+  fields.read("return_tokens_as_token_ids", call.tokens_as_ids);
+  fields.read("priority", call.priority, -1000, 1000);
+  fields.read("timeout", call.timeout, 0, 1e9);
+  fields.read("cache_salt", call.salt);
+  accept_without_effect(fields);
+  refuse_what_is_not_there(fields);
+}
+
+// Refuses unknown fields (with --strict), and lengths that cannot fit: the last check before queueing.
+void finish_call(Fields& fields, const App& app, Call& call) {
+  if (app.options().strict) {
+    if (const auto unknown = fields.unknown()) fields.fail(*unknown, "unknown field", "unknown_parameter");
+  }
+  if (fields.error()) return;
+  const int limit = app.engine()->max_total_tokens();
+  const size_t requests = call.prompts.size() * static_cast<size_t>(call.n);
+  if (requests > static_cast<size_t>(app.options().max_requests_per_call))
+    fields.fail("n", fmt::format("{} prompts with n = {} are {} requests; at most {} are allowed in one call",
+                                 call.prompts.size(), call.n, requests, app.options().max_requests_per_call));
+  size_t longest = 0;
+  for (const Prompt& prompt : call.prompts) longest = std::max(longest, prompt.ids.size());
+  const bool writes = call.sampling.max_tokens != 0;
+  const int64_t prompt = static_cast<int64_t>(longest);
+  const int64_t given = std::max(call.sampling.max_tokens, writes ? 1 : 0);
+  if (prompt + given > limit) {
+    fields.fail(
+        prompt + 1 > limit ? "prompt" : "max_tokens",
+        fmt::format("the prompt has {} tokens and max_tokens is {}, together {}; the context length of "
+                    "this server is {} tokens",
+                    prompt, given, prompt + given, limit),
+        "context_length_exceeded");
+  }
+  if (call.sampling.max_tokens < 0) call.sampling.max_tokens = limit - static_cast<int>(longest);
+  if (call.sampling.min_tokens > call.sampling.max_tokens)
+    fields.fail("min_tokens", fmt::format("{} is more than max_tokens, {}", call.sampling.min_tokens,
+                                          call.sampling.max_tokens));
+  if (const Status status = validate(call.sampling); !status.ok()) fields.fail("", status.message());
+}
+
 }  // namespace
 
 Body parse_body(const App& app, const HttpRequest& request) {
@@ -153,73 +213,20 @@ void read_model(Fields& fields, const App& app, std::string& model) {
                         .code = "model_not_found"});
 }
 
-void read_call(Fields& fields, App& app, const HttpRequest& request, Call& call,
-               std::initializer_list<const char*> max_tokens_names, int default_max_tokens) {
-  engine::Service& engine = *app.engine();
-  const int64_t vocab = engine.model().spec().vocab;
-  call.arrival = request.arrival;
-  call.created = static_cast<int64_t>(std::time(nullptr));
-  call.sampling = default_sampling(engine.codec().defaults());
-  call.sampling.max_tokens = -1;  // not given
-  for (const char* name : max_tokens_names) {
-    int value = -1;
-    if (fields.read(name, value, 0, std::numeric_limits<int>::max()) && call.sampling.max_tokens < 0)
-      call.sampling.max_tokens = value;
-  }
-  if (call.sampling.max_tokens < 0 && default_max_tokens > 0) call.sampling.max_tokens = default_max_tokens;
-  read_sampling(fields, vocab, call.sampling);
-  read_stream(fields, call);
-  fields.read("n", call.n, 1, 128);
-  fields.read("skip_special_tokens", call.skip_special_tokens);
-  fields.read("include_stop_str_in_output", call.include_stop);
-  fields.read("return_token_ids", call.return_token_ids);
-  fields.read("return_tokens_as_token_ids", call.tokens_as_ids);
-  fields.read("priority", call.priority, -1000, 1000);
-  fields.read("timeout", call.timeout, 0, 1e9);
-  fields.read("cache_salt", call.salt);
-  accept_without_effect(fields);
-  refuse_what_is_not_there(fields);
-}
-
-void compile_constraint(Fields& fields, App& app, const Constraint& constraint, Call& call) {
-  const auto asked = structured_output(constraint.format);
-  if (!asked || fields.error()) return;
-  sampling::ConstraintCompiler* compiler = app.engine()->constraints();
-  if (compiler == nullptr)
-    return fields.fail(constraint.format.field, "needs a tokenizer, and the model has none");
-  auto compiled = compiler->compile(*asked);
-  if (!compiled.ok()) return fields.fail(constraint.format.field, compiled.status().message());
-  call.constraint = *std::move(compiled);
-}
-
-void finish_call(Fields& fields, const App& app, Call& call) {
-  if (app.options().strict) {
-    if (const auto unknown = fields.unknown()) fields.fail(*unknown, "unknown field", "unknown_parameter");
-  }
-  if (fields.error()) return;
-  const int limit = app.engine()->max_total_tokens();
-  const size_t requests = call.prompts.size() * static_cast<size_t>(call.n);
-  if (requests > static_cast<size_t>(app.options().max_requests_per_call))
-    fields.fail("n", fmt::format("{} prompts with n = {} are {} requests; at most {} are allowed in one call",
-                                 call.prompts.size(), call.n, requests, app.options().max_requests_per_call));
-  size_t longest = 0;
-  for (const Prompt& prompt : call.prompts) longest = std::max(longest, prompt.ids.size());
-  const bool writes = call.sampling.max_tokens != 0;
-  const int64_t prompt = static_cast<int64_t>(longest);
-  const int64_t given = std::max(call.sampling.max_tokens, writes ? 1 : 0);
-  if (prompt + given > limit) {
-    fields.fail(
-        prompt + 1 > limit ? "prompt" : "max_tokens",
-        fmt::format("the prompt has {} tokens and max_tokens is {}, together {}; the context length of "
-                    "this server is {} tokens",
-                    prompt, given, prompt + given, limit),
-        "context_length_exceeded");
-  }
-  if (call.sampling.max_tokens < 0) call.sampling.max_tokens = limit - static_cast<int>(longest);
-  if (call.sampling.min_tokens > call.sampling.max_tokens)
-    fields.fail("min_tokens", fmt::format("{} is more than max_tokens, {}", call.sampling.min_tokens,
-                                          call.sampling.max_tokens));
-  if (const Status status = validate(call.sampling); !status.ok()) fields.fail("", status.message());
+Reply answer(App& app, const HttpRequest& request, const CallKind& kind) {
+  const Body body = parse_body(app, request);
+  if (body.error) return error_response(*body.error);
+  Fields fields(body.json);
+  Call call;
+  call.id = app.new_id(kind.id_prefix);
+  read_model(fields, app, call.model);
+  read_call(fields, app, request, kind, call);
+  Constraint constraint;
+  std::unique_ptr<Formatter> formatter = kind.read(fields, app, call, constraint);
+  compile_constraint(fields, app, std::move(constraint), call);
+  finish_call(fields, app, call);
+  if (fields.error()) return error_response(*fields.error());
+  return generate(app, std::move(call), std::move(formatter));
 }
 
 }  // namespace sluice::serve

@@ -1,4 +1,4 @@
-// The fields that all generating endpoints share: from JSON to a Call.
+// What all generating endpoints share: from JSON to a Call.
 #pragma once
 
 #include "serve/generation.h"
@@ -14,18 +14,19 @@ struct Body {
 };
 Body parse_body(const App& app, const HttpRequest& request);
 
-/// Sampling, stopping, streaming, priority and timeout; and everything that is accepted and has no effect.
-/// `max_tokens_names`: in order of precedence. `default_max_tokens`: 0: whatever room the prompt leaves.
-void read_call(Fields& fields, App& app, const HttpRequest& request, Call& call,
-               std::initializer_list<const char*> max_tokens_names, int default_max_tokens);
-
-/// Compiles what the output must match; on the handler's thread, within the compiler's budgets.
-void compile_constraint(Fields& fields, App& app, const Constraint& constraint, Call& call);
-
-/// Refuses unknown fields (with --strict), and lengths that cannot fit: the last check before queueing.
-void finish_call(Fields& fields, const App& app, Call& call);
-
 /// The served model, or 404 model_not_found.
 void read_model(Fields& fields, const App& app, std::string& model);
+
+/// What one kind of call has of its own.
+struct CallKind {
+  const char* id_prefix;                // "chatcmpl-"
+  std::vector<const char*> max_tokens;  // names of that field, in order of precedence
+  int default_max_tokens;               // 0: whatever room the prompt leaves
+  /// Reads the fields that no other kind has, among them the prompts.
+  std::unique_ptr<Formatter> (*read)(Fields& fields, App& app, Call& call, Constraint& constraint);
+};
+
+/// Reads a call, the fields that all kinds share and its own, checks it and queues it.
+Reply answer(App& app, const HttpRequest& request, const CallKind& kind);
 
 }  // namespace sluice::serve

@@ -1,44 +1,28 @@
-// Structured output and tools as a request asks for them: values for whoever compiles them.
+// Structured output and tools as a request asks for them.
 #pragma once
 
 #include <optional>
 #include <string>
-#include <vector>
 
+#include "serve/generation.h"
 #include "serve/openai/fields.h"
 #include "sluice/sampling.h"
 
 namespace sluice::serve {
 
-/// What the text must be.
-struct OutputFormat {
-  enum class Kind { text, json_object, json_schema, regex, choice, grammar } kind = Kind::text;
-  Json schema;                       // json_schema
-  std::string pattern;               // regex, grammar (GBNF)
-  std::vector<std::string> choices;  // choice
-  bool strict = false;
-  std::string field;  // the request's field that asked for it
-};
-
-struct ToolChoice {
-  enum class Kind { none, automatic, required, named } kind = Kind::none;
-  std::string name;      // named
-  bool parallel = true;  // several calls in one answer
-};
-
+/// What the output must be: text of a form, or tool calls; nothing for plain text.
 struct Constraint {
-  OutputFormat format;
-  Json tools;  // array as the request has it, or null
-  ToolChoice choice;
+  std::optional<StructuredOutput> format;
+  std::string field;  // the one that asked for the format
+  std::optional<text::grammar::ToolRequest> tools;
 };
 
-/// Reads response_format, structured_outputs, guided_*, tools, tool_choice, parallel_tool_calls.
-Constraint read_constraint(Fields& fields);
+/// Reads response_format, structured_outputs or guided_*.
+void read_format(Fields& fields, Constraint& out);
+/// Reads tools, tool_choice and parallel_tool_calls; tools that must not be called are none here.
+void read_tools(Fields& fields, Constraint& out);
 
-/// What the sampler is to enforce; nothing for plain text.
-std::optional<StructuredOutput> structured_output(const OutputFormat& format);
-
-/// Tool calls are not made yet: refuses them by name.
-void refuse_tool_calls(const Constraint& constraint, Fields& fields);
+/// Makes it part of the call: on the handler's thread, within the compiler's budgets.
+void compile_constraint(Fields& fields, const App& app, Constraint constraint, Call& call);
 
 }  // namespace sluice::serve

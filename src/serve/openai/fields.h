@@ -21,6 +21,7 @@ class Fields {
     if (!object.is_object()) fail("", "expected a JSON object");
   }
 
+  const std::string& prefix() const { return prefix_; }
   const std::optional<ApiError>& error() const { return error_; }
 
   /// The field's value; null where it is absent or null. Notes that the field is known.
@@ -69,6 +70,8 @@ class Fields {
   void adopt(const std::optional<ApiError>& other) {
     if (!error_ && other) error_ = other;
   }
+  /// The error of a parser whose messages begin with the field's name; ok is none.
+  void adopt(const Status& status);
   /// Refuses a field that asks for what is not there, unless it is absent, null or false.
   void unsupported(const char* name, const char* why) {
     const Json& value = get(name);

@@ -1,4 +1,4 @@
-// The shapes of chat.completion and text_completion, whole and in chunks.
+// The shapes in which calls are answered, whole and streamed.
 #pragma once
 
 #include "serve/generation.h"
@@ -7,10 +7,7 @@ namespace sluice::serve {
 
 std::unique_ptr<Formatter> chat_formatter(bool stream);
 std::unique_ptr<Formatter> completion_formatter();
-
-/// {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details"}
-Json usage_json(const Usage& usage);
-/// "stop", "length", "abort".
-const char* finish_name(sched::FinishReason reason);
+/// `echo`: what a response repeats of its request.
+std::unique_ptr<Formatter> response_formatter(Json echo);
 
 }  // namespace sluice::serve

@@ -9,21 +9,44 @@ namespace {
 constexpr std::array<const char*, 6> kRoles = {"developer", "system", "user",
                                                "assistant", "tool",   "function"};
 
-// A string, null, or parts of text joined by line feeds.
-Json read_content(Fields& message, const std::string& prefix, bool may_be_absent) {
-  const Json& content = message.get("content");
+Json read_tool_calls(Fields& message) {
+  const Json& calls = message.get("tool_calls");
+  if (calls.is_null()) return nullptr;
+  if (!calls.is_array()) {
+    message.fail("tool_calls", "expected an array");
+    return nullptr;
+  }
+  Json out = calls;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const std::string where = fmt::format("{}tool_calls[{}].", message.prefix(), i);
+    Fields call(calls[i], where);
+    Fields function(call.get("function"), where + "function.");
+    std::string name;
+    if (!function.read("name", name)) function.fail("name", "is required");
+    Json arguments = read_arguments(function);
+    call.adopt(function.error());
+    message.adopt(call.error());
+    if (!message.error()) out[i]["function"]["arguments"] = std::move(arguments);
+  }
+  return out;
+}
+
+}  // namespace
+
+Json read_content(Fields& message, const char* name, bool may_be_absent) {
+  const Json& content = message.get(name);
   if (content.is_null()) {
-    if (!may_be_absent) message.fail("content", "is required");
+    if (!may_be_absent) message.fail(name, "is required");
     return nullptr;
   }
   if (content.is_string()) return content;
   if (!content.is_array()) {
-    message.fail("content", "expected a string or an array of parts");
+    message.fail(name, "expected a string or an array of parts");
     return nullptr;
   }
   std::string text;
   for (size_t i = 0; i < content.size(); ++i) {
-    Fields part(content[i], fmt::format("{}content[{}].", prefix, i));
+    Fields part(content[i], fmt::format("{}{}[{}].", message.prefix(), name, i));
     std::string type, piece;
     if (!part.read("type", type)) part.fail("type", "is required");
     if (type == "text" || type == "input_text" || type == "output_text") {
@@ -41,32 +64,15 @@ Json read_content(Fields& message, const std::string& prefix, bool may_be_absent
   return text;
 }
 
-Json read_tool_calls(Fields& message, const std::string& prefix) {
-  const Json& calls = message.get("tool_calls");
-  if (calls.is_null()) return nullptr;
-  if (!calls.is_array()) {
-    message.fail("tool_calls", "expected an array");
-    return nullptr;
-  }
-  Json out = calls;
-  for (size_t i = 0; i < out.size(); ++i) {
-    const std::string where = fmt::format("{}tool_calls[{}].", prefix, i);
-    Fields call(calls[i], where);
-    Fields function(call.get("function"), where + "function.");
-    std::string name;
-    if (!function.read("name", name)) function.fail("name", "is required");
-    const Json& arguments = function.get("arguments");
-    if (arguments.is_string()) {
-      auto parsed = parse_json(arguments.get<std::string>(), where + "function.arguments");
-      if (parsed.ok() && !function.error()) out[i]["function"]["arguments"] = *std::move(parsed);
-    }
-    call.adopt(function.error());
-    message.adopt(call.error());
-  }
-  return out;
+Json read_arguments(Fields& function) {
+  const Json& arguments = function.get("arguments");
+  if (arguments.is_object()) return arguments;
+  if (arguments.is_null() || arguments == "") return Json::object();
+  const auto parsed = parse_json(arguments.is_string() ? arguments.get<std::string>() : "", "arguments");
+  if (parsed.ok() && parsed->is_object()) return *parsed;
+  function.fail("arguments", "expected the text of a JSON object");
+  return nullptr;
 }
-
-}  // namespace
 
 Json read_messages(Fields& fields, bool template_knows_developer) {
   const Json& messages = fields.get("messages");
@@ -76,8 +82,7 @@ Json read_messages(Fields& fields, bool template_knows_developer) {
     return out;
   }
   for (size_t i = 0; i < messages.size() && !fields.error(); ++i) {
-    const std::string prefix = fmt::format("messages[{}].", i);
-    Fields message(messages[i], prefix);
+    Fields message(messages[i], fmt::format("messages[{}].", i));
     std::string role;
     if (!message.read("role", role)) message.fail("role", "is required");
     if (std::find(kRoles.begin(), kRoles.end(), role) == kRoles.end()) {
@@ -85,8 +90,8 @@ Json read_messages(Fields& fields, bool template_knows_developer) {
                                "\"; choose developer, system, user, assistant, tool or function");
     }
     if (role == "tool" && !message.has("tool_call_id")) message.fail("tool_call_id", "is required");
-    const Json calls = read_tool_calls(message, prefix);
-    Json content = read_content(message, prefix, role == "assistant");
+    const Json calls = read_tool_calls(message);
+    Json content = read_content(message, "content", role == "assistant");
     if (!message.error()) {
       Json& entry = out.emplace_back(messages[i]);
       if (role == "developer" && !template_knows_developer) entry["role"] = "system";

@@ -27,6 +27,19 @@ Json token_bytes(const Generation& call, int32_t id) {
 
 float finite_logprob(float value) { return std::max(value, -9999.0f); }
 
+Json token_logprobs(const Generation& call, int32_t id, const sampling::TokenLogprobs& l) {
+  const auto entry = [&](int32_t token, float logprob) {
+    return Json{{"token", token_text(call, token)},
+                {"logprob", finite_logprob(logprob)},
+                {"bytes", token_bytes(call, token)}};
+  };
+  Json out = entry(id, l.logprob);
+  Json top = Json::array();
+  for (const auto& [other, logprob] : l.top) top.push_back(entry(other, logprob));
+  out["top_logprobs"] = std::move(top);
+  return out;
+}
+
 size_t count_code_points(std::string_view text) {
   return static_cast<size_t>(std::count_if(
       text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));

@@ -12,6 +12,9 @@ Json token_bytes(const Generation& call, int32_t id);
 /// JSON has no infinity: what cannot happen is -9999.
 float finite_logprob(float value);
 
+/// {"token", "logprob", "bytes", "top_logprobs"} of a token of the output.
+Json token_logprobs(const Generation& call, int32_t id, const sampling::TokenLogprobs& logprobs);
+
 /// `text` with everything that is not UTF-8 replaced.
 std::string valid_utf8(std::string_view text);
 size_t count_code_points(std::string_view text);

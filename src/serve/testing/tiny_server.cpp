@@ -13,9 +13,24 @@ namespace sluice::serve::testing {
 
 using model::testing::TempDirectory;
 
-const std::string& tiny_model(int64_t max_positions) {
-  static std::map<int64_t, std::unique_ptr<TempDirectory>> made;
-  auto& dir = made[max_positions];
+namespace {
+
+constexpr int64_t kComputingSeqLen = 1024;
+
+// Tools and calls as Hermes' template has them, in few characters.
+constexpr const char* kTemplate =
+    "{% if tools %}tools: {{ tools | tojson }}<|end|>{% endif %}"
+    "{% for m in messages %}{{ m.role }}: {{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %}<tool_call>{\"name\": {{ c.function.name | tojson }}, "
+    "\"arguments\": {{ c.function.arguments | tojson }}}</tool_call>{% endfor %}"
+    "<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}";
+
+}  // namespace
+
+const std::string& tiny_model(int64_t max_positions, const std::string& chat_template) {
+  static std::map<std::pair<int64_t, std::string>, std::unique_ptr<TempDirectory>> made;
+  auto& dir = made[{max_positions, chat_template}];
   if (dir) return dir->path();
   dir = std::make_unique<TempDirectory>();
   model::testing::TinyModel shape;
@@ -36,9 +51,7 @@ const std::string& tiny_model(int64_t max_positions) {
                         {"post_processor", nullptr},
                         {"decoder", {{"type", "ByteLevel"}}},
                         {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}}));
-  dir->write("chat_template.jinja",
-             "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
-             "{% if add_generation_prompt %}assistant: {% endif %}");
+  dir->write("chat_template.jinja", chat_template.empty() ? kTemplate : chat_template);
   return dir->path();
 }
 
@@ -50,14 +63,15 @@ TinyServer::TinyServer(TinyServerOptions o) {
   SLUICE_CHECK(app.ok(), "{}", app.status().message());
   app_ = *std::move(app);
   model::Recipe recipe;
-  recipe.max_seq_len = o.null ? o.max_seq_len : 256;
+  recipe.max_seq_len = o.null ? o.max_seq_len : kComputingSeqLen;
   recipe.max_sequences = o.max_num_seqs;
   recipe.max_batch_tokens = 512;
-  recipe.kv_tokens = o.null ? 2 * o.max_seq_len : 2048;
+  recipe.kv_tokens = o.null ? 2 * o.max_seq_len : 8 * kComputingSeqLen;
   auto backend = cpu::make_cpu_backend({.threads = 2});
   SLUICE_CHECK(backend.ok());
-  auto opened = o.null ? engine::open_null(tiny_model(1 << 20), recipe, *std::move(backend), o.core)
-                       : engine::open(tiny_model(256), recipe, *std::move(backend), {}, o.core);
+  const std::string& model = tiny_model(o.null ? 1 << 20 : kComputingSeqLen, o.chat_template);
+  auto opened = o.null ? engine::open_null(model, recipe, *std::move(backend), o.core)
+                       : engine::open(model, recipe, *std::move(backend), {}, o.core);
   SLUICE_CHECK(opened.ok(), "{}", opened.status().message());
   app_->ready(std::make_unique<engine::Service>(std::move(opened->core), std::move(opened->codec)));
 }

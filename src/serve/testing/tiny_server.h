@@ -12,7 +12,8 @@ namespace sluice::serve::testing {
 struct TinyServerOptions {
   bool null = true;  // the engine computes nothing
   int64_t max_num_seqs = 8;
-  int64_t max_seq_len = 1 << 16;  // of a null engine; a computing one has 256
+  int64_t max_seq_len = 1 << 16;  // of a null engine; a computing one has 1024
+  std::string chat_template;  // empty: one that shows tools, and calls in Hermes' dialect
   engine::CoreOptions core;
   ServeOptions serve;
 };
@@ -38,6 +39,6 @@ class TinyServer {
 };
 
 /// One character is one token: its tokenizer has the printable ones and the space; a chat template is there.
-const std::string& tiny_model(int64_t max_positions);
+const std::string& tiny_model(int64_t max_positions, const std::string& chat_template = "");
 
 }  // namespace sluice::serve::testing

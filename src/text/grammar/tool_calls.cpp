@@ -19,26 +19,31 @@ bool is_tool_name(const std::string& name) {
   });
 }
 
-Result<Tool> parse_tool(const Json& json, const std::string& where) {
+// What name and parameters lie in: `function`, or, as responses have it, the whole.
+Json function_of(const Json& json, std::string& where) {
+  if (json.is_object() && json.contains("name")) return json;
+  where += ".function";
+  return json.is_object() ? json.value("function", Json()) : Json();
+}
+
+Result<Tool> parse_tool(const Json& json, std::string where) {
   if (!json.is_object() || json.value("type", Json()) != Json("function"))
     return invalid_argument("{}: expected {{\"type\": \"function\", \"function\": {{...}}}}", where);
-  const Json function = json.value("function", Json());
+  const Json function = function_of(json, where);
   const Json name = function.is_object() ? function.value("name", Json()) : Json();
   if (!name.is_string() || !is_tool_name(name.get<std::string>())) {
-    return invalid_argument("{}.function.name: expected 1 to 64 of the characters a-z, A-Z, 0-9, _, - and .",
-                            where);
+    return invalid_argument("{}.name: expected 1 to 64 of the characters a-z, A-Z, 0-9, _, - and .", where);
   }
   Json parameters = function.value("parameters", Json());
   if (parameters.is_null()) parameters = {{"type", "object"}, {"additionalProperties", false}};
-  if (!parameters.is_object())
-    return invalid_argument("{}.function.parameters: expected a JSON Schema", where);
+  if (!parameters.is_object()) return invalid_argument("{}.parameters: expected a JSON Schema", where);
   static constexpr const char* kSaysWhat[] = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"};
   const bool says = std::any_of(std::begin(kSaysWhat), std::end(kSaysWhat),
                                 [&](const char* k) { return parameters.contains(k); });
   if (!says) parameters["type"] = "object";
   if (parameters.contains("type") && parameters["type"] != Json("object"))
-    return invalid_argument("{}.function.parameters: its type must be \"object\"", where);
-  return Tool{name.get<std::string>(), std::move(parameters)};
+    return invalid_argument("{}.parameters: its type must be \"object\"", where);
+  return Tool{name.get<std::string>(), std::move(parameters), std::move(where)};
 }
 
 Result<ToolChoice> parse_choice(const Json& json, const std::vector<Tool>& tools) {
@@ -51,7 +56,8 @@ Result<ToolChoice> parse_choice(const Json& json, const std::vector<Tool>& tools
   } else if (json == Json("required")) {
     out.mode = Mode::required;
   } else {
-    const Json function = json.is_object() ? json.value("function", Json()) : Json();
+    std::string where;
+    const Json function = function_of(json, where);
     const Json name = function.is_object() ? function.value("name", Json()) : Json();
     if (!name.is_string()) {
       return invalid_argument(
@@ -101,8 +107,8 @@ class ToolGrammar {
     for (size_t i = 0; i < request_.tools.size(); ++i) {
       const Tool& tool = request_.tools[i];
       if (request_.choice.mode == Mode::named && tool.name != request_.choice.name) continue;
-      const std::string where = fmt::format("tools[{}].function.parameters", i);
-      SLUICE_ASSIGN(const NodeId body, add_schema(g_, json_, tool.parameters, where, limits_));
+      SLUICE_ASSIGN(const NodeId body,
+                    add_schema(g_, json_, tool.parameters, tool.field + ".parameters", limits_));
       const NodeId value = tagged("arguments", kFirstTool + static_cast<int32_t>(i), body);
       const NodeId name = json_.member(g_.bytes("\"name\""), g_.bytes(dump_json(Json(tool.name))));
       calls.push_back(json_.enclosed(
@@ -169,10 +175,11 @@ Result<ToolDialect> tool_dialect_from_name(const std::string& name) {
 }
 
 std::optional<ToolDialect> tool_dialect_of_template(std::string_view chat_template) {
-  if (chat_template.find(kHermesBegin) != std::string_view::npos) return ToolDialect::hermes;
-  const bool llama = chat_template.find("<|start_header_id|>") != std::string_view::npos &&
-                     chat_template.find("\"parameters\"") != std::string_view::npos;
-  return llama ? std::optional(ToolDialect::llama3_json) : std::nullopt;
+  const auto has = [&](std::string_view text) { return chat_template.find(text) != std::string_view::npos; };
+  // Others write XML between the same marks.
+  if (has(kHermesBegin) && has("\"arguments")) return ToolDialect::hermes;
+  if (has("<|start_header_id|>") && has("\"parameters\"")) return ToolDialect::llama3_json;
+  return std::nullopt;
 }
 
 Result<ToolRequest> parse_tool_request(const Json& tools, const Json& tool_choice, const Json& parallel) {
@@ -182,10 +189,9 @@ Result<ToolRequest> parse_tool_request(const Json& tools, const Json& tool_choic
     return invalid_argument("tools: {} tools are more than the limit of {}", tools.size(), kMaxTools);
   std::set<std::string> names;
   for (size_t i = 0; i < tools.size(); ++i) {
-    const std::string where = fmt::format("tools[{}]", i);
-    SLUICE_ASSIGN(Tool tool, parse_tool(tools[i], where));
+    SLUICE_ASSIGN(Tool tool, parse_tool(tools[i], fmt::format("tools[{}]", i)));
     if (!names.insert(tool.name).second)
-      return invalid_argument("{}.function.name: \"{}\" is the name of another tool too", where, tool.name);
+      return invalid_argument("{}.name: \"{}\" is the name of another tool too", tool.field, tool.name);
     out.tools.push_back(std::move(tool));
   }
   SLUICE_ASSIGN(out.choice, parse_choice(tool_choice, out.tools));

@@ -29,7 +29,8 @@ std::optional<ToolDialect> tool_dialect_of_template(std::string_view chat_templa
 
 struct Tool {
   std::string name;
-  Json parameters;  // a JSON Schema of an object
+  Json parameters;    // a JSON Schema of an object
+  std::string field;  // of the request that holds both, for errors
 };
 
 struct ToolChoice {
@@ -47,7 +48,8 @@ struct ToolRequest {
 inline constexpr size_t kMaxTools = 256;
 
 /// Reads the OpenAI fields `tools`, `tool_choice` and `parallel_tool_calls`; null where a request has none.
-/// Without tools the choice is none. Errors name the field.
+/// Functions are spelt as chats do, {"type": "function", "function": {"name": ...}}, or flat as responses do.
+/// Without tools the choice is none. Errors begin with the field's name.
 Result<ToolRequest> parse_tool_request(const Json& tools, const Json& tool_choice, const Json& parallel);
 
 /// What the output must match; unsupported or invalid parameters are refused by tool and keyword. Not for

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include "base/file.h"
+#include "text/chat_template.h"
 #include "text/grammar/grammar_testing.h"
 
 namespace sluice::text::grammar {
@@ -191,6 +193,12 @@ TEST(ToolRequests, AreReadAsOpenAiWritesThem) {
   EXPECT_THAT(error(kTools, {{"type", "function"}, {"function", {{"name", "absent"}}}}),
               HasSubstr("\"absent\""));
   EXPECT_THAT(error(kTools, "sometimes"), HasSubstr("tool_choice"));
+  // Flat, as /v1/responses spells them.
+  const Json flat = *parse_json(R"([{"type":"function","name":"a","parameters":{"type":"object"}}])", "flat");
+  const auto named = parse_tool_request(flat, {{"type", "function"}, {"name", "a"}}, nullptr);
+  ASSERT_TRUE(named.ok()) << named.status().message();
+  EXPECT_EQ(named->choice.name, "a");
+  EXPECT_THAT(error(R"([{"type":"function","name":"a","parameters":3}])"), HasSubstr("tools[0].parameters"));
   std::string many = R"([{"type":"function","function":{"name":"t0"}})";
   for (int i = 1; i < 1000; ++i)
     many += fmt::format(R"(,{{"type":"function","function":{{"name":"t{}"}}}})", i);
@@ -208,10 +216,55 @@ TEST(ToolDialects, AreFoundByNameAndInTemplates) {
   EXPECT_EQ(*tool_dialect_from_name("hermes"), ToolDialect::hermes);
   EXPECT_EQ(*tool_dialect_from_name("llama3_json"), ToolDialect::llama3_json);
   EXPECT_FALSE(tool_dialect_from_name("mistral").ok());
-  EXPECT_EQ(tool_dialect_of_template("...<tool_call>\n{{ call }}"), ToolDialect::hermes);
+  EXPECT_EQ(
+      tool_dialect_of_template("...<tool_call>\n{\"name\": {{ name }}, \"arguments\": {{ arguments }}}"),
+      ToolDialect::hermes);
+  EXPECT_EQ(tool_dialect_of_template("<tool_call>\n<function={{ name }}>"), std::nullopt);
   EXPECT_EQ(tool_dialect_of_template("<|start_header_id|> {\"name\": \"f\", \"parameters\": ..."),
             ToolDialect::llama3_json);
   EXPECT_EQ(tool_dialect_of_template("<|im_start|>{{ message }}"), std::nullopt);
+}
+
+// A call that a real template writes is one that its dialect's grammar lets the model write.
+TEST(ToolDialects, AreThoseThatRealTemplatesWrite) {
+  const std::string folder = std::string(SLUICE_SOURCE_DIR) + "/../shared/testdata/chat_templates/";
+  if (!is_directory(folder)) GTEST_SKIP() << "needs the chat templates of " << folder;
+  const Json call = {{"name", "get_weather"}, {"arguments", {{"city", "Bonn"}, {"days", 3}}}};
+  const Json chat = {
+      {"tools", {(*parse_json(kTools, "tools"))[0]}},
+      {"messages",
+       {{{"role", "user"}, {"content", "q"}},
+        {{"role", "assistant"}, {"tool_calls", {{{"type", "function"}, {"function", call}}}}}}}};
+  const struct {
+    const char* file;
+    std::optional<ToolDialect> dialect;
+  } kCases[] = {{"Qwen-Qwen2.5-7B-Instruct", ToolDialect::hermes},
+                {"NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use", ToolDialect::hermes},
+                {"NousResearch-Hermes-3-Llama-3.1-8B-tool_use", ToolDialect::hermes},
+                {"meta-llama-Llama-3.1-8B-Instruct", ToolDialect::llama3_json},
+                {"meta-llama-Llama-3.2-3B-Instruct", ToolDialect::llama3_json},
+                {"meta-llama-Llama-3.3-70B-Instruct", ToolDialect::llama3_json},
+                {"fireworks-ai-llama-3-firefunction-v2", std::nullopt},
+                {"meetkai-functionary-medium-v3.1", std::nullopt},
+                {"mistralai-Mistral-Nemo-Instruct-2407", std::nullopt}};
+  for (const auto& c : kCases) {
+    const std::string source = *read_text_file(folder + c.file + ".jinja");
+    EXPECT_EQ(tool_dialect_of_template(source), c.dialect) << c.file;
+    if (!c.dialect) continue;
+    const auto prompt = ChatTemplate::parse(source)->render(*chat_variables(chat));
+    ASSERT_TRUE(prompt.ok()) << c.file << prompt.status().message();
+    const bool hermes = c.dialect == ToolDialect::hermes;
+    const size_t begin = prompt->rfind(hermes ? "<tool_call>" : "{\"name\"");
+    const std::string text =
+        prompt->substr(begin, prompt->find(hermes ? "<|im_end|>" : "<|eot_id|>", begin) - begin);
+    const std::string trimmed = text.substr(0, text.find_last_not_of('\n') + 1);
+    const ToolRequest asked = request("required");
+    const Tested tested(tool_grammar(asked, *c.dialect));
+    const Parsed parsed = parse(tested.automaton(), asked, *c.dialect, trimmed);
+    EXPECT_FALSE(parsed.broken) << c.file << trimmed;
+    ASSERT_EQ(parsed.calls.size(), 1u) << c.file << trimmed;
+    EXPECT_EQ(*parse_json(parsed.calls[0].arguments, "arguments"), call["arguments"]) << c.file;
+  }
 }
 
 }  // namespace
