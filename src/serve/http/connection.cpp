@@ -357,9 +357,12 @@ Connection::Task<bool> Connection::exchange() {
   Reply reply = co_await handle(request);
   bool keep = false;
   if (reply.start) {
-    keep = co_await serve_source(request, reply.start(thread_.mailbox(), [weak = weak_from_this()] {
+    // Named: g++ 12 destroys twice what a lambda within a co_await expression has captured.
+    std::function<void()> wake_me = [weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->wake();
-    }));
+    };
+    std::unique_ptr<Source> source = reply.start(thread_.mailbox(), std::move(wake_me));
+    keep = co_await serve_source(request, std::move(source));
   } else {
     keep = co_await respond(request, std::move(reply.response));
   }
