@@ -1,4 +1,4 @@
-// Boost.Asio with C++20 coroutines, as this room uses it. Costly to include: only http/*.cpp does.
+// Boost.Asio with C++20 coroutines, as the server and the load tool use it. Costly to include: only the .cpp files of serve/http and load do.
 #pragma once
 
 #include <utility>  // Asio 1.74's coroutines forget it
