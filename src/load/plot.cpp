@@ -101,7 +101,9 @@ std::vector<double> ticks(double low, double high, int count) {
   for (const double factor : {5.0, 2.0, 1.0}) {
     if (factor * decade >= raw * (1 - 1e-9)) step = factor * decade;
   }
-  for (double i = std::ceil(low / step - 1e-9); i * step <= high * (1 + 1e-9); ++i) out.push_back(i * step);
+  // Adding zero makes a zero of what would print as -0.
+  for (double i = std::ceil(low / step - 1e-9) + 0.0; i * step <= high * (1 + 1e-9); ++i)
+    out.push_back(i * step);
   return out;
 }
 

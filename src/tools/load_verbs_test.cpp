@@ -73,8 +73,8 @@ TEST(BenchServe, SendsADatasetAtItsRate) {
 }
 
 TEST(BenchServe, CountsRefusalsByTheirKind) {
-  const Outcome ran = run_binary({"bench", "serve", "--url", url_of(server()), "--num_prompts", "3",
-                                  "--extra_body", R"({"top_p":7})"});
+  const Outcome ran = run_binary(
+      {"bench", "serve", "--url", url_of(server()), "--num_prompts", "3", "--extra_body", R"({"top_p":7})"});
   EXPECT_EQ(ran.code, 1) << "nothing was answered";
   EXPECT_THAT(ran.out, HasSubstr("failed: 3 times HTTP 400: top_p"));
 }
