@@ -25,7 +25,7 @@ Result<std::unique_ptr<Core>> Core::create(std::unique_ptr<LoadedModel> model, i
   if (options.null_tokens.empty()) {
     SLUICE_ASSIGN(core->executor_, Executor::create(*core->model_));
   } else {
-    core->null_.emplace(std::move(options.null_tokens), vocab);
+    core->null_.emplace(std::move(options.null_tokens), vocab, options.null_step);
   }
   return core;
 }

@@ -45,6 +45,7 @@ struct CoreOptions {
   double max_tpot = 0;  // seconds between tokens that prefills leave to running sequences; 0: no promise
   /// Not empty: compute nothing, give these tokens in turn (NullExecutor). The model needs no memory then.
   std::vector<int32_t> null_tokens;
+  double null_step = 0;  // seconds that a step takes then
 };
 
 /// One step, as it went.

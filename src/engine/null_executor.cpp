@@ -1,6 +1,7 @@
 #include "engine/null_executor.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
@@ -10,6 +11,7 @@ namespace sluice::engine {
 void NullExecutor::launch(const sched::StepPlan& plan, const Executor::ContextOf& context_of,
                           int32_t vocab_limit) {
   SLUICE_CHECK(!result_, "step {} is in flight", result_->step);
+  launched_ = Clock::now();
   try {
     result_ = run(plan, context_of, vocab_limit);
   } catch (const std::exception& e) {
@@ -19,6 +21,7 @@ void NullExecutor::launch(const sched::StepPlan& plan, const Executor::ContextOf
 
 sched::StepResult NullExecutor::collect() {
   SLUICE_CHECK(result_, "no step was launched");
+  if (step_time_ > Clock::duration::zero()) std::this_thread::sleep_until(launched_ + step_time_);
   return *std::exchange(result_, std::nullopt);
 }
 

@@ -93,6 +93,7 @@ std::string App::metrics_text() const {
   }
   now.connections = server_ ? server_->counts().connections : 0;
   now.log_lines_dropped = log_ ? log_->dropped() : 0;
+  now.gpus = gpus_.latest();
   return metrics_->text(now, options_.metrics_compat);
 }
 

@@ -11,6 +11,7 @@
 #include "serve/api_error.h"
 #include "serve/http/server.h"
 #include "serve/metrics/metrics.h"
+#include "telemetry/gpu_sampler.h"
 #include "text/grammar/tool_calls.h"
 
 namespace sluice::serve {
@@ -73,6 +74,7 @@ class App {
 
   ServeOptions options_;
   std::unique_ptr<Metrics> metrics_;
+  telemetry::GpuSampler gpus_{[] { return telemetry::GpuMonitor::open(); }};
   std::unique_ptr<AccessLog> log_;
   int64_t started_at_ = 0;
   std::string fingerprint_;

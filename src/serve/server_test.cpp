@@ -73,6 +73,16 @@ TEST(Routes, RequestIdsAreEchoedAndTypesChecked) {
   EXPECT_EQ(server().post("/tokenize", "{}", "Content-Encoding: gzip\r\n").status, 415);
 }
 
+TEST(Connections, CarryStreamAfterStream) {
+  const std::string stream = post_bytes("/v1/completions", R"({"prompt":"a","max_tokens":3,"stream":true})");
+  std::vector<Client> clients;
+  for (int i = 0; i < 16; ++i) clients.push_back(server().client());
+  for (int round = 0; round < 20; ++round) {
+    for (Client& c : clients) ASSERT_TRUE(c.send(stream));
+    for (Client& c : clients) ASSERT_EQ(c.receive().events().back(), "[DONE]") << "round " << round;
+  }
+}
+
 TEST(Connections, AreKeptPipelinedAndContinued) {
   Client c = server().client();
   for (int i = 0; i < 3; ++i) EXPECT_EQ(c.post("/tokenize", R"({"prompt":"abc"})").json()["count"], 3);

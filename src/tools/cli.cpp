@@ -26,7 +26,7 @@ std::string suggestion(std::string_view given, const std::vector<std::string>& k
 
 std::string overview(std::span<const Verb> verbs) {
   std::string out = "usage: sluice VERB [options]\n\n";
-  for (const Verb& verb : verbs) out += fmt::format("  {:<10} {}\n", verb.name, verb.summary);
+  for (const Verb& verb : verbs) out += fmt::format("  {:<11} {}\n", verb.name, verb.summary);
   return out +
          "\nMODEL is an engine directory, a Hugging Face directory or a GGUF file.\n"
          "sluice VERB --help lists a verb's options; sluice --version prints the release.\n"
@@ -95,11 +95,20 @@ Result<int> dispatch(std::vector<std::string> words, std::span<const Verb> verbs
   }
   if (first == "help" && !words.empty()) {
     first = words.front();
-    words = {"--help"};
+    words.front() = "--help";
+    std::rotate(words.begin(), words.begin() + 1, words.end());  // behind the second word of a verb
   }
   if (first == "--help" || first == "-h" || first == "help") {
     fmt::print("{}", overview(verbs));
     return kDone;
+  }
+  // A verb of two words goes before the one that its first word is.
+  if (!words.empty()) {
+    const std::string both = first + " " + words.front();
+    if (std::any_of(verbs.begin(), verbs.end(), [&](const Verb& verb) { return verb.name == both; })) {
+      first = both;
+      words.erase(words.begin());
+    }
   }
   std::vector<std::string> known;
   for (const Verb& verb : verbs) {

@@ -47,6 +47,7 @@ void Progress::update(uint64_t done) {
 std::string Progress::text(uint64_t done) const {
   if (unit_ == Unit::rounds) return fmt::format("{}: round {} of {}", what_, done, total_);
   if (unit_ == Unit::tokens) return fmt::format("{}: {} of {} tokens", what_, done, total_);
+  if (unit_ == Unit::requests) return fmt::format("{}: {} of {} requests have ended", what_, done, total_);
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   return fmt::format(
       "{}: {} of {} ({}%), {}/s", what_, format_bytes(done), format_bytes(total_), done * 100 / total_,

@@ -9,7 +9,7 @@ namespace sluice::tools {
 
 class Progress {
  public:
-  enum class Unit { bytes, rounds, tokens };
+  enum class Unit { bytes, rounds, tokens, requests };
 
   /// `total` in units. Prints nothing when info lines are not wanted.
   Progress(std::string what, uint64_t total, Unit unit = Unit::bytes);

@@ -25,7 +25,7 @@ struct ServeVerb {
   std::string model, api_key_file, metrics_compat = "vllm", tool_dialect;
   serve::ServeOptions serve;
   engine::CoreOptions core{.max_waiting = 1024};
-  double max_tpot_ms = 0;
+  double max_tpot_ms = 0, null_step_ms = 0;
   double shutdown_timeout = 30;
 };
 
@@ -74,6 +74,8 @@ Result<engine::Opened> load(const ServeVerb& o) {
   core.max_tpot = o.max_tpot_ms / 1e3;
   BackendOptions backend = o.backend;
   const bool null = backend.device == "null";
+  if (!null && o.null_step_ms > 0) return invalid_argument("--null_step_ms: only --device null takes it");
+  core.null_step = o.null_step_ms / 1e3;
   if (null) backend.device = "cpu";
   SLUICE_ASSIGN(ops::Backend made, backend.make());
   if (null) return engine::open_null(o.model, std::move(recipe), std::move(made), std::move(core));
@@ -189,6 +191,9 @@ Run declare_serve(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--max_tpot_ms", o->max_tpot_ms,
                  "Time between tokens that running streams keep while prompts are read [no promise]")
+      ->check(CLI::Range(0.0, 1e6))
+      ->type_name("MS");
+  app.add_option("--null_step_ms", o->null_step_ms, "With --device null: how long a step takes [no time]")
       ->check(CLI::Range(0.0, 1e6))
       ->type_name("MS");
   app.add_option("--watchdog", s.watchdog_seconds,

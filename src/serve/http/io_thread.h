@@ -4,7 +4,7 @@
 #include <set>
 #include <thread>
 
-#include "serve/http/asio.h"
+#include "http/asio.h"
 #include "serve/http/mailbox.h"
 #include "serve/http/server.h"
 

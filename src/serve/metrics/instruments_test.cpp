@@ -54,5 +54,30 @@ TEST(Metrics, NamesFollowTheChoice) {
   EXPECT_EQ(metrics.text(now, MetricsCompat::trtllm).find("vllm:"), std::string::npos);
 }
 
+TEST(Metrics, ShowGpusWhereThereAreSome) {
+  const Metrics metrics;
+  Metrics::Now now;
+  EXPECT_EQ(metrics.text(now, MetricsCompat::vllm).find("nv_gpu_"), std::string::npos);
+  telemetry::GpuSample known, silent;
+  known.uuid = "GPU-a";
+  known.utilization = 0.5;
+  known.power_w = 300.5;
+  known.throttling = {"power_cap"};
+  silent.uuid = "GPU-b";
+  now.gpus = {known, silent};
+  const std::string text = metrics.text(now, MetricsCompat::vllm);
+  EXPECT_THAT(text, HasSubstr("# TYPE nv_gpu_utilization gauge\n"));
+  EXPECT_THAT(text, HasSubstr("gpu_uuid=\"GPU-a\"} 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("gpu_uuid=\"GPU-a\"} 300.5\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          "nv_gpu_throttled{model_name=\"\",engine=\"0\",gpu_uuid=\"GPU-a\",reason=\"power_cap\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("gpu_uuid=\"GPU-a\",reason=\"hw_thermal\"} 0\n"));
+  EXPECT_THAT(text,
+              HasSubstr("nv_gpu_xid_errors_total{model_name=\"\",engine=\"0\",gpu_uuid=\"GPU-b\"} 0\n"));
+  EXPECT_EQ(text.find("nv_gpu_temperature_celsius"), std::string::npos) << "no GPU tells it";
+}
+
 }  // namespace
 }  // namespace sluice::serve

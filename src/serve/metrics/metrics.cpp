@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <ctime>
 
+#include "serve/metrics/gpu_metrics.h"
+
 namespace sluice::serve {
 namespace {
 
@@ -235,6 +237,7 @@ std::string Metrics::text(const Now& now, MetricsCompat compat) const {
   if (compat != MetricsCompat::trtllm) vllm(out, now);
   if (compat != MetricsCompat::vllm) trtllm(out, now);
   ours(out, now);
+  write_gpu_metrics(out, now.gpus);
   return out.take();
 }
 

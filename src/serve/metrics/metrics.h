@@ -6,6 +6,7 @@
 
 #include "engine/service.h"
 #include "serve/metrics/instruments.h"
+#include "telemetry/gpu_monitor.h"
 
 namespace sluice::serve {
 
@@ -39,6 +40,7 @@ class Metrics {
     int connections = 0;
     int max_num_seqs = 0, max_model_len = 0;
     uint64_t log_lines_dropped = 0;
+    std::vector<telemetry::GpuSample> gpus;
   };
   std::string text(const Now& now, MetricsCompat compat) const;
 

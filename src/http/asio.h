@@ -1,13 +1,18 @@
-// Boost.Asio with C++20 coroutines, as this room uses it. Costly to include: only http/*.cpp does.
+// Boost.Asio with C++20 coroutines, as the server and the load tool use it. Costly to include: only the .cpp
+// files of serve/http and load do.
 #pragma once
 
 #include <utility>  // Asio 1.74's coroutines forget it
 
 // Clang before 17 does not announce coroutines in the way that the standard library and Asio look for.
-#if defined(__clang__) && !defined(__cpp_impl_coroutine)
+#if defined(__clang__)
+#if !defined(__cpp_impl_coroutine)
 #define __cpp_impl_coroutine 201902L
+#endif
+#if !defined(BOOST_ASIO_HAS_CO_AWAIT)
 #define BOOST_ASIO_HAS_CO_AWAIT 1
 #define BOOST_ASIO_HAS_STD_COROUTINE 1
+#endif
 #endif
 
 #include <boost/asio/awaitable.hpp>
