@@ -82,6 +82,10 @@ TEST(Connections, AreKeptPipelinedAndContinued) {
     many += post_bytes("/tokenize", R"({"prompt":")" + std::string(static_cast<size_t>(i), 'a') + R"("})");
   c.send(many);
   for (int i = 1; i <= 10; ++i) EXPECT_EQ(c.receive().json()["count"], i);
+  for (int i = 0; i < 5; ++i) {
+    const Response r = c.post("/v1/completions", R"({"prompt":"a","max_tokens":3,"stream":true})");
+    EXPECT_EQ(r.events().size(), 4u) << "stream " << i << " of one connection";
+  }
   // A request that comes while a stream is under way waits for its turn.
   c.send(post_bytes("/v1/completions", R"({"prompt":"a","max_tokens":200,"stream":true})"));
   ASSERT_TRUE(c.receive_until("data: "));

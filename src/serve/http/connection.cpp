@@ -357,9 +357,11 @@ Connection::Task<bool> Connection::exchange() {
   Reply reply = co_await handle(request);
   bool keep = false;
   if (reply.start) {
-    keep = co_await serve_source(request, reply.start(thread_.mailbox(), [weak = weak_from_this()] {
+    // Not within the co_await: GCC 12 destroys what a lambda captured there twice.
+    auto source = reply.start(thread_.mailbox(), [weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->wake();
-    }));
+    });
+    keep = co_await serve_source(request, std::move(source));
   } else {
     keep = co_await respond(request, std::move(reply.response));
   }
