@@ -25,6 +25,8 @@ constexpr Route kRoutes[] = {
     {"GET", "/livez", livez, "/livez", true, true, false},
     {"GET", "/version", version, "/version", true, true, false},
     {"GET", "/metrics", metrics, "/metrics", true, true, false},
+    {"GET", "/", page, "other", true, true, false},
+    {"GET", "/page/*", page, "other", true, true, false},
 };
 
 bool matches(std::string_view pattern, std::string_view path) {
