@@ -25,6 +25,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/livez", livez, "/livez", true, true, false},
     {"GET", "/version", version, "/version", true, true, false},
     {"GET", "/metrics", metrics, "/metrics", true, true, false},
+    {"GET", "/openapi.json", openapi, "other", true, false, false},
     {"GET", "/", page, "other", true, true, false},
     {"GET", "/page/*", page, "other", true, true, false},
 };
@@ -36,6 +37,8 @@ bool matches(std::string_view pattern, std::string_view path) {
 }
 
 }  // namespace
+
+std::span<const Route> routes() { return kRoutes; }
 
 const Route* find_route(const std::string& method, const std::string& path, std::string& allow) {
   allow.clear();
