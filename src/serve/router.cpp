@@ -47,6 +47,7 @@ const Route* find_route(const std::string& method, const std::string& path, std:
     if (method == route.method || (method == "HEAD" && std::string_view(route.method) == "GET"))
       return &route;
     allow += (allow.empty() ? "" : ", ") + std::string(route.method);
+    if (std::string_view(route.method) == "GET") allow += ", HEAD";
   }
   return nullptr;
 }

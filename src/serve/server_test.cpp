@@ -59,6 +59,8 @@ TEST(Routes, UnknownPathsAndMethodsSayWhatTheyAre) {
   Client c = server().client();
   c.send("OPTIONS * HTTP/1.1\r\n\r\n");
   EXPECT_EQ(c.receive().status, 204);
+  c.send("OPTIONS /tokenize HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(c.receive().headers.at("allow"), "POST, OPTIONS");
   c.send("HEAD /health HTTP/1.1\r\n\r\nGET /version HTTP/1.1\r\n\r\n");
   ASSERT_TRUE(c.receive_until("\r\n\r\nHTTP/1.1 200"));
 }
