@@ -57,7 +57,8 @@ TinyServer::TinyServer(TinyServerOptions o) {
   auto backend = cpu::make_cpu_backend({.threads = 2});
   SLUICE_CHECK(backend.ok());
   auto opened = o.null ? engine::open_null(tiny_model(1 << 20), recipe, *std::move(backend), o.core)
-                       : engine::open(tiny_model(256), recipe, *std::move(backend), {}, o.core);
+                       : engine::open(o.model.empty() ? tiny_model(256) : o.model, recipe,
+                                      *std::move(backend), {}, o.core);
   SLUICE_CHECK(opened.ok(), "{}", opened.status().message());
   app_->ready(std::make_unique<engine::Service>(std::move(opened->core), std::move(opened->codec)));
 }

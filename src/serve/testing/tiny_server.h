@@ -13,6 +13,7 @@ struct TinyServerOptions {
   bool null = true;  // the engine computes nothing
   int64_t max_num_seqs = 8;
   int64_t max_seq_len = 1 << 16;  // of a null engine; a computing one has 256
+  std::string model;              // another checkpoint of the tiny size; empty: tiny_model()
   engine::CoreOptions core;
   ServeOptions serve;
 };
