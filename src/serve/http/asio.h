@@ -3,11 +3,14 @@
 
 #include <utility>  // Asio 1.74's coroutines forget it
 
-// Clang before 17 does not announce coroutines in the way that the standard library and Asio look for.
-#if defined(__clang__) && !defined(__cpp_impl_coroutine)
-#define __cpp_impl_coroutine 201902L
+// Clang before 17 does not announce coroutines in the way that Asio, and before 14 the standard library, look
+// for.
+#if defined(__clang__) && !defined(BOOST_ASIO_HAS_CO_AWAIT)
 #define BOOST_ASIO_HAS_CO_AWAIT 1
 #define BOOST_ASIO_HAS_STD_COROUTINE 1
+#ifndef __cpp_impl_coroutine
+#define __cpp_impl_coroutine 201902L
+#endif
 #endif
 
 #include <boost/asio/awaitable.hpp>
