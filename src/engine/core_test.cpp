@@ -11,12 +11,14 @@
 
 #include "engine/testing/cores.h"
 #include "model/testing/loose_checkpoint.h"
+#include "model/testing/poisoned_checkpoint.h"
 #include "model/testing/temp_directory.h"
 #include "model/testing/tiny_checkpoint.h"
 
 namespace sluice::engine {
 namespace {
 
+using model::testing::kBadToken;
 using model::testing::TempDirectory;
 using model::testing::TinyModel;
 using sched::FinishReason;
@@ -250,30 +252,10 @@ TEST(LongRope, CrossedInTheMiddleEqualsAFreshComputation) {
 // --- failures
 // -------------------------------------------------------------------------------------------------
 
-constexpr int32_t kBadToken = 77;
-
-// A llama that gives NaN logits to texts with kBadToken in them, and only to those: its embedding alone
-// points along the last dimension, where the first feed-forward block overflows.
-std::string write_poisoned(const TempDirectory& dir) {
-  auto c = *model::testing::read_loose(tiny({}));
-  const size_t last = 63;
-  auto& embed = c.tensors.at("model.embed_tokens.weight").values;
-  for (size_t t = 0; t < 128; ++t) embed[t * 64 + last] = t == kBadToken ? 8.0f : 0.0f;
-  auto& head = c.tensors.at("lm_head.weight").values;  // never the best choice
-  std::fill_n(head.begin() + kBadToken * 64, 64, 0.0f);
-  auto& out = c.tensors.at("model.layers.0.self_attn.o_proj.weight").values;
-  std::fill(out.begin() + last * 64, out.end(), 0.0f);
-  for (const char* part : {"gate", "up"}) {
-    auto& w = c.tensors.at(fmt::format("model.layers.0.mlp.{}_proj.weight", part)).values;
-    for (size_t k = 0; k < 64; ++k) w[k] = k == last ? 1e30f : 0.0f;
-  }
-  SLUICE_CHECK(model::testing::write_loose(dir.path(), c).ok(), "write");
-  return dir.path();
-}
-
 TEST(NanLogits, EndTheirRequestAndNoOther) {
   TempDirectory dir;
-  const auto core = make_core(write_poisoned(dir), recipe());
+  ASSERT_TRUE(model::testing::write_poisoned_checkpoint(dir.path()).ok());
+  const auto core = make_core(dir.path(), recipe());
   std::mt19937 random(4);
   std::vector<CoreRequest> good;
   for (int i = 0; i < 12; ++i) {

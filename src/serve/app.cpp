@@ -119,7 +119,9 @@ std::optional<HttpResponse> App::admit(const HttpRequest& request) {
   if (request.method == "OPTIONS") {
     HttpResponse out;
     out.status = 204;
-    out.headers.emplace_back("Allow", "GET, HEAD, POST, OPTIONS");
+    std::string allow;
+    find_route(request.method, request.path, allow);
+    out.headers.emplace_back("Allow", allow.empty() ? "GET, HEAD, POST, OPTIONS" : allow + ", OPTIONS");
     return out;
   }
   std::string allow;

@@ -26,6 +26,9 @@ constexpr Route kRoutes[] = {
     {"GET", "/livez", livez, "/livez", true, true, false},
     {"GET", "/version", version, "/version", true, true, false},
     {"GET", "/metrics", metrics, "/metrics", true, true, false},
+    {"GET", "/openapi.json", openapi, "other", true, false, false},
+    {"GET", "/", page, "other", true, true, false},
+    {"GET", "/page/*", page, "other", true, true, false},
 };
 
 bool matches(std::string_view pattern, std::string_view path) {
@@ -36,6 +39,8 @@ bool matches(std::string_view pattern, std::string_view path) {
 
 }  // namespace
 
+std::span<const Route> routes() { return kRoutes; }
+
 const Route* find_route(const std::string& method, const std::string& path, std::string& allow) {
   allow.clear();
   for (const Route& route : kRoutes) {
@@ -43,6 +48,7 @@ const Route* find_route(const std::string& method, const std::string& path, std:
     if (method == route.method || (method == "HEAD" && std::string_view(route.method) == "GET"))
       return &route;
     allow += (allow.empty() ? "" : ", ") + std::string(route.method);
+    if (std::string_view(route.method) == "GET") allow += ", HEAD";
   }
   return nullptr;
 }

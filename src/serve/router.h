@@ -1,6 +1,8 @@
 // Which endpoint answers which request.
 #pragma once
 
+#include <span>
+
 #include "serve/endpoints/endpoints.h"
 
 namespace sluice::serve {
@@ -14,6 +16,8 @@ struct Route {
   bool quick = false;  // may run on an I/O thread
   bool needs_engine = true;
 };
+
+std::span<const Route> routes();
 
 /// The route, or nullptr and in `allow` the methods that the path has, comma-separated ("" if it has none).
 const Route* find_route(const std::string& method, const std::string& path, std::string& allow);

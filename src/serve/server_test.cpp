@@ -59,6 +59,8 @@ TEST(Routes, UnknownPathsAndMethodsSayWhatTheyAre) {
   Client c = server().client();
   c.send("OPTIONS * HTTP/1.1\r\n\r\n");
   EXPECT_EQ(c.receive().status, 204);
+  c.send("OPTIONS /tokenize HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(c.receive().headers.at("allow"), "POST, OPTIONS");
   c.send("HEAD /health HTTP/1.1\r\n\r\nGET /version HTTP/1.1\r\n\r\n");
   ASSERT_TRUE(c.receive_until("\r\n\r\nHTTP/1.1 200"));
 }
@@ -92,6 +94,10 @@ TEST(Connections, AreKeptPipelinedAndContinued) {
     many += post_bytes("/tokenize", R"({"prompt":")" + std::string(static_cast<size_t>(i), 'a') + R"("})");
   c.send(many);
   for (int i = 1; i <= 10; ++i) EXPECT_EQ(c.receive().json()["count"], i);
+  for (int i = 0; i < 5; ++i) {
+    const Response r = c.post("/v1/completions", R"({"prompt":"a","max_tokens":3,"stream":true})");
+    EXPECT_EQ(r.events().size(), 4u) << "stream " << i << " of one connection";
+  }
   // A request that comes while a stream is under way waits for its turn.
   c.send(post_bytes("/v1/completions", R"({"prompt":"a","max_tokens":200,"stream":true})"));
   ASSERT_TRUE(c.receive_until("data: "));

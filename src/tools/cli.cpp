@@ -8,21 +8,11 @@
 #include "base/check.h"
 #include "base/edit_distance.h"
 #include "base/log.h"
+#include "tools/settings.h"
 #include "tools/signals.h"
 
 namespace sluice::tools {
 namespace {
-
-// The nearest of `known` when it is near enough to be meant.
-std::string suggestion(std::string_view given, const std::vector<std::string>& known) {
-  given = given.substr(0, 64);
-  const auto nearest = std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
-    return edit_distance(a, given) < edit_distance(b, given);
-  });
-  if (nearest == known.end() || edit_distance(*nearest, given) > std::max<size_t>(2, given.size() / 3))
-    return {};
-  return fmt::format("; did you mean {}?", *nearest);
-}
 
 std::string overview(std::span<const Verb> verbs) {
   std::string out = "usage: sluice VERB [options]\n\n";
@@ -53,16 +43,18 @@ Status check_remaining(const CLI::App& app) {
 }
 
 Status parse(CLI::App& app, std::vector<std::string> words) {
-  words = normalize_arguments(app, std::move(words));
-  std::reverse(words.begin(), words.end());  // as CLI11 wants it
+  SLUICE_ASSIGN(Settings settings, complete_settings(app, normalize_arguments(app, std::move(words))));
+  std::reverse(settings.words.begin(), settings.words.end());  // as CLI11 wants it
   try {
-    app.parse(std::move(words));
+    app.parse(std::move(settings.words));
   } catch (const CLI::CallForHelp&) {
     throw;
   } catch (const CLI::ParseError& e) {
     SLUICE_TRY(check_remaining(app));  // an option that is missing may only be misspelt
     std::string what = e.what();
     std::replace(what.begin(), what.end(), '\n', ' ');
+    const auto source = settings.sources.find(what.substr(0, what.find(':')));
+    if (source != settings.sources.end()) what += " (set in " + source->second + ")";
     return invalid_argument("{}; see {} --help", what, app.get_name());
   }
   return check_remaining(app);
@@ -126,6 +118,16 @@ Status flush_results() {
 }
 
 }  // namespace
+
+std::string suggestion(std::string_view given, const std::vector<std::string>& known) {
+  given = given.substr(0, 64);
+  const auto nearest = std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
+    return edit_distance(a, given) < edit_distance(b, given);
+  });
+  if (nearest == known.end() || edit_distance(*nearest, given) > std::max<size_t>(2, given.size() / 3))
+    return {};
+  return fmt::format("; did you mean {}?", *nearest);
+}
 
 std::string version_line() { return "sluice " SLUICE_VERSION; }
 

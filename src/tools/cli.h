@@ -34,6 +34,9 @@ int run_cli(int argc, const char* const* argv, std::span<const Verb> verbs);
 /// The release and its version: "sluice 0.1.0".
 std::string version_line();
 
+/// "; did you mean X?" with the nearest of `known` when it is near enough to be meant; else nothing.
+std::string suggestion(std::string_view given, const std::vector<std::string>& known);
+
 /// The words of a command line as the app knows its options: `-` in an option's name becomes `_`, values are
 /// left alone.
 std::vector<std::string> normalize_arguments(const CLI::App& app, std::vector<std::string> words);

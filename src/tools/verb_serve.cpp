@@ -10,6 +10,7 @@
 #include "engine/open.h"
 #include "serve/app.h"
 #include "tools/options.h"
+#include "tools/settings.h"
 #include "tools/verbs.h"
 
 namespace sluice::tools {
@@ -22,7 +23,7 @@ struct ServeVerb {
   OutputOptions output;
   BackendOptions backend;
   RecipeOptions recipe;
-  std::string model, api_key_file, metrics_compat = "vllm", tool_dialect;
+  std::string model, config, api_key_file, metrics_compat = "vllm", tool_dialect;
   serve::ServeOptions serve;
   engine::CoreOptions core{.max_waiting = 1024};
   double max_tpot_ms = 0, null_step_ms = 0;
@@ -165,6 +166,7 @@ Run declare_serve(CLI::App& app) {
   s.version = version_line().substr(version_line().find(' ') + 1);
   app.add_option("MODEL", o->model, "An engine directory, a Hugging Face directory or a GGUF file")
       ->required();
+  declare_config(app, o->config);
   app.add_option("--host", s.http.host, "Address to listen on")->type_name("ADDRESS")->capture_default_str();
   app.add_option("--port", s.http.port, "Port to listen on; 0: any free one")
       ->check(CLI::Range(0, 65535))

@@ -20,5 +20,7 @@ Reply livez(App& app, HttpRequest& request);
 Reply readyz(App& app, HttpRequest& request);
 Reply version(App& app, HttpRequest& request);
 Reply metrics(App& app, HttpRequest& request);
+Reply openapi(App& app, HttpRequest& request);
+Reply page(App& app, HttpRequest& request);
 
 }  // namespace sluice::serve

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "http/chunked.h"
 
 namespace sluice::serve {
@@ -54,8 +55,12 @@ Connection::~Connection() {
 }
 
 void Connection::begin(std::shared_ptr<Connection> connection) {
+  // One that fails, for want of memory most likely, ends alone.
   asio::co_spawn(
-      connection->socket_.get_executor(), [connection]() { return connection->run(); }, asio::detached);
+      connection->socket_.get_executor(), [connection]() { return connection->run(); },
+      [connection](std::exception_ptr failure) {
+        if (failure) connection->fail(failure);
+      });
 }
 
 void Connection::close() {
@@ -63,6 +68,15 @@ void Connection::close() {
   error_code ec;
   socket_.close(ec);
   wake();
+}
+
+void Connection::fail(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& e) {
+    log_error("connection of {}: {}", peer_, e.what());
+  }
+  close();
 }
 
 void Connection::check(Clock::time_point now) {

@@ -1,6 +1,8 @@
 // One client connection: a coroutine that reads requests and writes replies, one after the other.
 #pragma once
 
+#include <exception>
+
 #include "serve/http/io_thread.h"
 
 namespace sluice::serve {
@@ -36,6 +38,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Task<> linger();
   Task<> wait_for_wake();
 
+  void fail(const std::exception_ptr& failure);
   void enter(Phase phase, double seconds);
   void watch();
   void stop_watching() { wanted_ = false; }

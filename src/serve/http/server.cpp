@@ -4,18 +4,31 @@
 
 #include <future>
 
+#include "base/log.h"
 #include "serve/http/connection.h"
 
 namespace sluice::serve {
 
 namespace {
 constexpr auto kSweep = std::chrono::milliseconds(100);
+
+// What a handler throws, std::bad_alloc most likely, is its own loss: the loop goes on.
+void run_loop(asio::io_context& context) {
+  while (true) {
+    try {
+      context.run();
+      return;
+    } catch (const std::exception& e) {
+      log_error("I/O thread: {}", e.what());
+    }
+  }
 }
+}  // namespace
 
 IoThread::IoThread(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {
   mailbox_ = std::make_shared<Mailbox>([this] { asio::post(context_, [this] { mailbox_->drain(); }); });
   sweep();
-  thread_ = std::thread([this] { context_.run(); });
+  thread_ = std::thread([this] { run_loop(context_); });
 }
 
 void IoThread::stop() {
@@ -90,7 +103,7 @@ class Server::Impl {
                               ec.message());
     port_ = acceptor_.local_endpoint().port();
     accept();
-    thread_ = std::thread([this] { context_.run(); });
+    thread_ = std::thread([this] { run_loop(context_); });
     return {};
   }
 

@@ -69,7 +69,8 @@ TinyServer::TinyServer(TinyServerOptions o) {
   recipe.kv_tokens = o.null ? 2 * o.max_seq_len : 8 * kComputingSeqLen;
   auto backend = cpu::make_cpu_backend({.threads = 2});
   SLUICE_CHECK(backend.ok());
-  const std::string& model = tiny_model(o.null ? 1 << 20 : kComputingSeqLen, o.chat_template);
+  const std::string& model =
+      o.model.empty() ? tiny_model(o.null ? 1 << 20 : kComputingSeqLen, o.chat_template) : o.model;
   auto opened = o.null ? engine::open_null(model, recipe, *std::move(backend), o.core)
                        : engine::open(model, recipe, *std::move(backend), {}, o.core);
   SLUICE_CHECK(opened.ok(), "{}", opened.status().message());

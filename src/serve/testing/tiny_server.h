@@ -13,7 +13,8 @@ struct TinyServerOptions {
   bool null = true;  // the engine computes nothing
   int64_t max_num_seqs = 8;
   int64_t max_seq_len = 1 << 16;  // of a null engine; a computing one has 1024
-  std::string chat_template;  // empty: one that shows tools, and calls in Hermes' dialect
+  std::string chat_template;      // empty: one that shows tools, and calls in Hermes' dialect
+  std::string model;              // another checkpoint of the tiny size; empty: tiny_model()
   engine::CoreOptions core;
   ServeOptions serve;
 };

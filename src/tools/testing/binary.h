@@ -64,6 +64,8 @@ class Process {
   }
 
   pid_t pid() const { return pid_; }
+  /// What it has written on stderr so far.
+  std::string err() const { return content(files_ / "err"); }
 
   Outcome wait() {
     int status = 0;

@@ -1,0 +1,200 @@
+// The server as a process: where its options come from, how it ends, and what evaluation tools read from it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <thread>
+
+#include "serve/testing/client.h"
+#include "serve/testing/tiny_server.h"
+#include "tools/testing/binary.h"
+
+namespace sluice::tools {
+namespace {
+
+using serve::testing::Client;
+using serve::testing::post_bytes;
+using serve::testing::Response;
+using serve::testing::tiny_model;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::Outcome;
+using testing::Process;
+using testing::run_binary;
+using testing::ScratchDir;
+
+using Words = std::vector<std::string>;
+
+class ServerProcess {
+ public:
+  explicit ServerProcess(
+      Words arguments, const std::function<void()>& prepare = [] {})
+      : process_(with_verb(std::move(arguments)), {}, prepare) {
+    const std::string url = "http://127.0.0.1:";
+    for (int i = 0; i < 3000 && port_ == 0; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      const std::string err = process_.err();
+      const size_t at = err.find(url);
+      if (at != std::string::npos && err.find("/v1", at) != std::string::npos)
+        port_ = std::stoi(err.substr(at + url.size()));
+    }
+    EXPECT_NE(port_, 0) << process_.err();
+  }
+  ~ServerProcess() {
+    if (!waited_) stop(SIGKILL);
+  }
+
+  int port() const { return port_; }
+  pid_t pid() const { return process_.pid(); }
+  Client client() const { return Client(port_); }
+  void signal(int number) const { ::kill(process_.pid(), number); }
+  Outcome wait() {
+    waited_ = true;
+    return process_.wait();
+  }
+  Outcome stop(int number) {
+    signal(number);
+    return wait();
+  }
+
+ private:
+  static Words with_verb(Words arguments) {
+    arguments.insert(arguments.begin(), "serve");
+    return arguments;
+  }
+
+  Process process_;
+  int port_ = 0;
+  bool waited_ = false;
+};
+
+std::string model_name(const ServerProcess& server, const std::string& headers) {
+  return server.client().get("/v1/models", headers).json()["data"][0]["id"];
+}
+
+TEST(Config, TheCommandLineGoesBeforeTheEnvironmentBeforeTheFile) {
+  const ScratchDir dir;
+  const std::string config = dir / "serve.json";
+  std::ofstream(config) << dump_json({{"model", tiny_model(256)},
+                                      {"device", "null"},
+                                      {"port", 0},
+                                      {"served-model-name", "file"},
+                                      {"enable_tokenizer_info_endpoint", true},
+                                      {"any_model", false},
+                                      {"api_key", {"first", "second"}}});
+  const std::string key = "X-Api-Key: second\r\n";
+  {
+    const ServerProcess server({"--config", config});
+    EXPECT_EQ(server.client().get("/v1/models").status, 401);
+    EXPECT_EQ(model_name(server, key), "file");
+    EXPECT_EQ(server.client().get("/tokenizer_info", key).status, 200);
+    std::ostringstream line;
+    line << std::ifstream(fmt::format("/proc/{}/cmdline", server.pid())).rdbuf();
+    EXPECT_THAT(line.str(), Not(HasSubstr("second"))) << "keys of a file do not show among the processes";
+  }
+  const auto environment = [&] {
+    ::setenv("SLUICE_CONFIG", config.c_str(), 1);
+    ::setenv("SLUICE_SERVED_MODEL_NAME", "environment", 1);
+    ::setenv("SLUICE_API_KEY", "third", 1);
+    ::setenv("SLUICE_ANY_MODEL", "", 1);  // as if it were not there
+  };
+  const ServerProcess server({}, environment);
+  EXPECT_EQ(server.client().get("/v1/models", key).status, 401);
+  EXPECT_EQ(model_name(server, "X-Api-Key: third\r\n"), "environment");
+  EXPECT_EQ(model_name(ServerProcess({"--served_model_name=flag"}, environment), "X-Api-Key: third\r\n"),
+            "flag");
+}
+
+TEST(Config, WhatIsWrongInItIsNamedWithItsPlace) {
+  const ScratchDir dir;
+  const auto refusal = [&](
+                           const std::string& config, const std::function<void()>& prepare = [] {}) {
+    std::ofstream(dir / "serve.json") << config;
+    const Outcome o = run_binary({"serve", "nowhere", "--config", dir / "serve.json"}, {}, prepare);
+    EXPECT_EQ(o.code, 2) << config;
+    return o.err;
+  };
+  EXPECT_THAT(refusal(R"({"prot": 1})"), HasSubstr("\"prot\" is no option; did you mean port?"));
+  EXPECT_THAT(refusal(R"({"config": "x"})"), HasSubstr("\"config\" is no option"));
+  EXPECT_THAT(refusal(R"({"port": 99999})"), HasSubstr("(set in " + (dir / "serve.json") + ")"));
+  EXPECT_THAT(refusal(R"({"port": {}})"), HasSubstr("port: expected a text"));
+  EXPECT_THAT(refusal(R"({"port": [1, 2]})"), HasSubstr("--port"));
+  EXPECT_THAT(refusal("[]"), HasSubstr("expected a JSON object"));
+  EXPECT_THAT(refusal("{}", [] { ::setenv("SLUICE_PORT", "tcp://10.0.0.1:8000", 1); }),
+              HasSubstr("(set in the environment)"));
+  EXPECT_THAT(run_binary({"serve", "nowhere", "--config", "/nowhere.json"}).err, HasSubstr("/nowhere.json"));
+}
+
+// A server whose one stream, which somebody reads, would go on for long.
+class Loaded {
+ public:
+  explicit Loaded(const std::string& shutdown_timeout)
+      : server_({tiny_model(1 << 20), "--device", "null", "--port", "0", "--max_model_len", "1000000",
+                 "--kv_tokens", "2000000", "--stream_buffer_bytes", "1000000000", "--shutdown_timeout",
+                 shutdown_timeout}),
+        stream_(server_.client()) {
+    stream_.send(post_bytes("/v1/completions", R"({"prompt":"a","max_tokens":900000,"stream":true})"));
+    EXPECT_TRUE(stream_.receive_until("data: "));
+    reader_ = std::thread([this] { answer_ = stream_.receive(); });
+  }
+  ~Loaded() {
+    if (reader_.joinable()) reader_.join();
+  }
+  ServerProcess& server() { return server_; }
+  const Response& answer() {
+    reader_.join();
+    return answer_;
+  }
+
+ private:
+  ServerProcess server_;
+  Client stream_;
+  Response answer_;
+  std::thread reader_;
+};
+
+TEST(Signals, TheFirstDrainsWithADeadline) {
+  Loaded loaded("0.7");
+  loaded.server().signal(SIGTERM);
+  // The listener stays, so that probes and clients are told.
+  Response refused;
+  for (int i = 0; i < 50 && refused.status != 503; ++i)
+    refused = loaded.server().client().post("/v1/completions", R"({"prompt":"a","max_tokens":1})");
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_THAT(refused.body, HasSubstr("shutting down"));
+  const Outcome o = loaded.server().wait();
+  EXPECT_EQ(o.code, 0) << o.err;
+  const auto events = loaded.answer().events();
+  ASSERT_GT(events.size(), 2u);
+  EXPECT_THAT(events[events.size() - 2], HasSubstr("shutting down"));
+  EXPECT_EQ(events.back(), "[DONE]");
+}
+
+TEST(Signals, TheSecondEndsItAtOnce) {
+  for (const int number : {SIGTERM, SIGINT}) {
+    Loaded loaded("60");
+    loaded.server().signal(number);
+    while (loaded.server().client().get("/readyz").status == 200) {
+    }
+    EXPECT_EQ(loaded.server().stop(number).code, 128 + number);
+  }
+}
+
+TEST(Signals, IdleItEndsAtOnce) {
+  ServerProcess server({tiny_model(256), "--device", "null", "--port", "0"});
+  EXPECT_EQ(server.stop(SIGTERM).code, 0);
+}
+
+TEST(Evaluation, LogLikelihoodsAreTheReferences) {
+  const std::string fixture = std::string(SLUICE_SOURCE_DIR) + "/../shared/fixtures/llama";
+  if (!std::filesystem::exists(fixture)) GTEST_SKIP() << "needs the reference fixture " << fixture;
+  if (std::system("command -v python3 > /dev/null") != 0) GTEST_SKIP() << "needs python3";
+  const ServerProcess server({fixture, "--port", "0", "--activations", "float", "--threads", "1"});
+  EXPECT_EQ(std::system(fmt::format("python3 {}/tests/lm_eval_shape.py http://127.0.0.1:{} {}",
+                                    SLUICE_SOURCE_DIR, server.port(), fixture)
+                            .c_str()),
+            0);
+}
+
+}  // namespace
+}  // namespace sluice::tools
