@@ -108,6 +108,25 @@ Json text_part(const Json& config) {
   return out;
 }
 
+// What the model's own code takes for a key that the config lacks, where that is not the same as null.
+void add_defaults(Config& config) {
+  if (!config.document.contains("defaults")) return;
+  for (const auto& [key, value] : config.document["defaults"].items()) {
+    if (!config.values.contains(key)) config.values[key] = value;
+  }
+}
+
+// Keys that the model's own code never reads: the logits are those without them.
+void warn_of_inert_keys(const Config& config) {
+  if (!config.document.contains("inert")) return;
+  for (const auto& [key, harmless] : config.document["inert"].items()) {
+    const Json* value = config_value(config.values, key);
+    if (value == nullptr || std::find(harmless.begin(), harmless.end(), *value) != harmless.end()) continue;
+    log_warn("{}: \"{}\": {} is ignored: {} models do not use it", config.origin, key, dump_json(*value),
+             config.document["name"].get<std::string>());
+  }
+}
+
 Status check_refusals(const Config& config) {
   if (const Json* q = config_value(config.values, "quantization_config")) {
     const Json* method = config_value(*q, "quant_method");
@@ -160,6 +179,8 @@ Result<Config> read_config(const Checkpoint& checkpoint) {
     SLUICE_TRY(check_class(config.values, config.document, config.origin));
   }
   SLUICE_TRY(check_refusals(config));
+  warn_of_inert_keys(config);
+  add_defaults(config);
   return config;
 }
 
