@@ -390,6 +390,17 @@ TEST(Names, OfMultimodalCheckpointsHaveAnotherInFront) {
             Names("language_model.model.layers.1.mlp.up_proj.weight", "language_model.lm_head.weight"));
 }
 
+TEST(Names, TellWhetherTheHeadIsTiedWhereTheConfigSaysBoth) {
+  LooseCheckpoint c = llama();
+  c.rename("model.", "model.text_model.");
+  Json text = c.config;
+  text["tie_word_embeddings"] = true;
+  c.config = Json{{"model_type", "smolvlm"}, {"text_config", text}, {"tie_word_embeddings", false}};
+  EXPECT_EQ(found(c), Names("model.text_model.layers.1.mlp.up_proj.weight", "lm_head.weight"));
+  c.tensors.erase("lm_head.weight");
+  EXPECT_TRUE(spec_of(c).tied_head);
+}
+
 TEST(Names, OfTextPartsTakeWhatOnlyTheTopLevelSays) {
   LooseCheckpoint c = tiny("llama");
   c.tensors.erase("lm_head.weight");
