@@ -24,7 +24,7 @@ struct Renaming {
 Renaming find_renaming(const std::string& embed, const Checkpoint& checkpoint) {
   const std::string first = embed.substr(0, embed.find('.') + 1);
   for (const Renaming& r : {Renaming{"", ""}, Renaming{first, ""}, Renaming{first, "model.language_model."},
-                            Renaming{"", "language_model."}}) {
+                            Renaming{first, "model.text_model."}, Renaming{"", "language_model."}}) {
     if (checkpoint.find(r(embed) + ".weight") != nullptr) return r;
   }
   return {};

@@ -99,12 +99,9 @@ Result<std::optional<RopeDescription>> rope_of_layer(const LayerDescription& lay
       SLUICE_TRY(disagree(key, config_value(*parameters, key), b));
     }
   }
-  for (const auto& [key, field] :
-       {std::pair{"rope_theta", &rope.theta}, std::pair{"partial_rotary_factor", &rope.partial}}) {
-    const Json* v = config_value(*parameters, key);
-    if (v == nullptr) continue;
-    if (for_all) SLUICE_TRY(disagree(key, v, config_value(config.values, key)));
-    SLUICE_TRY(from_json(*v, config.origin + ": rope_parameters." + key, *field));
+  if (const Json* theta = config_value(*parameters, "rope_theta")) {
+    if (for_all) SLUICE_TRY(disagree("rope_theta", theta, config_value(config.values, "rope_theta")));
+    SLUICE_TRY(from_json(*theta, config.origin + ": rope_parameters.rope_theta", rope.theta));
   }
   rope.scaling = *parameters;
   return std::optional(rope);
@@ -241,9 +238,9 @@ class Builder {
     }
     if (head_dim < 0 || head_dim > 65536)
       return invalid_argument("{}: head_dim: {} is out of range", config_.origin, head_dim);
-    if (d.window < 0) {
-      return invalid_argument("{}: {}: {} is out of range", config_.origin,
-                              keys_behind(section, "attention.window"), d.window);
+    if (d.window < 0 || (d.window == 0 && kind == "sliding_attention")) {
+      return invalid_argument("{}: {}: layer {} is of kind {} and {} is no window", config_.origin,
+                              keys_behind(section, "attention.window"), i, kind, d.window);
     }
     Attention a;
     a.heads = d.heads;

@@ -97,15 +97,41 @@ Status check_class(const Json& config, const Json& document, const std::string& 
 }
 
 // A multimodal checkpoint keeps its language model's config in text_config; top-level keys that it lacks
-// apply to it too.
-Json text_part(const Json& config) {
+// apply to it too. Releases of the library that writes them differ in which of the two says whether the head
+// is tied: where they disagree, the tensors tell.
+Json text_part(const Json& config, const Checkpoint& checkpoint) {
   const auto text = config.find("text_config");
   if (text == config.end() || !text->is_object()) return config;
   Json out = *text;
   for (const char* key : {"tie_word_embeddings", "bos_token_id", "eos_token_id", "quantization_config"}) {
     if (!out.contains(key) && config.contains(key)) out[key] = config[key];
   }
+  constexpr const char* kTied = "tie_word_embeddings";
+  if (config.contains(kTied) && config[kTied] != out[kTied]) {
+    const auto& tensors = checkpoint.tensors();
+    out[kTied] = std::none_of(tensors.begin(), tensors.end(),
+                              [](const TensorInfo& t) { return t.name.ends_with("lm_head.weight"); });
+  }
   return out;
+}
+
+// What the model's own code takes for a key that the config lacks, where that is not the same as null.
+void add_defaults(Config& config) {
+  if (!config.document.contains("defaults")) return;
+  for (const auto& [key, value] : config.document["defaults"].items()) {
+    if (!config.values.contains(key)) config.values[key] = value;
+  }
+}
+
+// Keys that the model's own code never reads: the logits are those without them.
+void warn_of_inert_keys(const Config& config) {
+  if (!config.document.contains("inert")) return;
+  for (const auto& [key, harmless] : config.document["inert"].items()) {
+    const Json* value = config_value(config.values, key);
+    if (value == nullptr || std::find(harmless.begin(), harmless.end(), *value) != harmless.end()) continue;
+    log_warn("{}: \"{}\": {} is ignored: {} models do not use it", config.origin, key, dump_json(*value),
+             config.document["name"].get<std::string>());
+  }
 }
 
 Status check_refusals(const Config& config) {
@@ -144,7 +170,7 @@ Result<Config> read_config(const Checkpoint& checkpoint) {
   auto json = read_json_file(config.origin, size_t{64} << 20, {.allow_nan_literals = true});
   if (!json.ok()) return json.status();
   if (!json->is_object()) return corrupt("{}: expected a JSON object", config.origin);
-  config.values = text_part(*json);
+  config.values = text_part(*json, checkpoint);
   if (config.values.contains("auto_map")) {
     log_warn("{}: \"auto_map\" is ignored: code that comes with a model is never run", config.origin);
   }
@@ -160,6 +186,8 @@ Result<Config> read_config(const Checkpoint& checkpoint) {
     SLUICE_TRY(check_class(config.values, config.document, config.origin));
   }
   SLUICE_TRY(check_refusals(config));
+  warn_of_inert_keys(config);
+  add_defaults(config);
   return config;
 }
 

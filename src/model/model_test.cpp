@@ -130,8 +130,10 @@ const BadConfig kBadConfigs[] = {
     {R"({"rope_theta": 0})", "rope_theta", "positive"},
     {R"({"rope_theta": -10000})", "rope_theta", "positive"},
     {R"({"rope_theta": "10000"})", "rope_theta", "expected a number"},
-    {R"({"partial_rotary_factor": 0})", "partial_rotary_factor", "even number"},
-    {R"({"partial_rotary_factor": 1.5})", "partial_rotary_factor", "even number"},
+    {R"({"model_type": "stablelm", "partial_rotary_factor": 0})", "partial_rotary_factor", "even number"},
+    {R"({"model_type": "stablelm", "partial_rotary_factor": 1.5})", "partial_rotary_factor", "even number"},
+    {R"({"model_type": "phi3", "rope_parameters": {"partial_rotary_factor": 1.5}})", "partial_rotary_factor",
+     "even number"},
     {R"({"rope_scaling": "linear"})", "rope_scaling", "expected an object"},
     {R"({"rope_scaling": {"rope_type": "spiral", "factor": 2}})", "rope scaling", "\"spiral\" is not known"},
     {R"({"rope_scaling": {"rope_type": 7, "factor": 2}})", "rope scaling", "\"7\" is not known"},
@@ -213,6 +215,45 @@ TEST(Config, AcceptsWhatIsHarmless) {
     EXPECT_EQ(refusal(with(llama(), fine)), "loaded") << fine;
   }
   EXPECT_THAT(spec_of(with(llama(), R"({"eos_token_id": [2, 5, 2]})")).eos, ElementsAre(2, 5));
+}
+
+// JSON's null is a value: a key that the config lacks stands for the model class's own default.
+TEST(Config, MissingIsNotNull) {
+  LooseCheckpoint mistral = with(llama(), R"({"model_type": "mistral"})");
+  mistral.config["sliding_window"] = nullptr;
+  EXPECT_EQ(spec_of(mistral).layers[0].attention->window, 0);
+
+  LooseCheckpoint gemma =
+      with(tiny("gemma2"), R"({"attn_logit_softcapping": null, "final_logit_softcapping": null,
+                               "sliding_window": null})");
+  const Spec missing = spec_of(gemma);
+  EXPECT_EQ(missing.layers[0].attention->softcap, 50.0f);
+  EXPECT_EQ(missing.layers[0].attention->window, 4096);
+  EXPECT_EQ(missing.logit_softcap, 30.0f);
+  gemma.config["attn_logit_softcapping"] = nullptr;
+  gemma.config["final_logit_softcapping"] = nullptr;
+  const Spec none = spec_of(gemma);
+  EXPECT_EQ(none.layers[0].attention->softcap, 0.0f);
+  EXPECT_EQ(none.logit_softcap, 0.0f);
+  gemma.config["sliding_window"] = nullptr;
+  EXPECT_THAT(refusal(gemma), AllOf(HasSubstr("config.json: sliding_window"), HasSubstr("layer 0")));
+}
+
+// Python's classes accept keys that their models never look at; the logits are those without them.
+TEST(Config, KeysThatTheModelNeverReadsChangeNothing) {
+  EXPECT_EQ(spec_of(with(llama(), R"({"partial_rotary_factor": 0.5})")).ropes[0].dims, 16);
+  const Spec gemma = spec_of(with(tiny("gemma2"), R"({"attn_logit_softcapping": 5})"));
+  EXPECT_EQ(gemma.layers[0].attention->softcap, 5.0f) << "Gemma 2 does look at this one, Gemma 3 does not";
+  EXPECT_TRUE((*arch_for_model_type("gemma3_text"))["inert"].contains("attn_logit_softcapping"));
+  EXPECT_EQ((*arch_for_model_type("gemma3_text"))["layer"]["attention"]["softcap"], 0.0);
+}
+
+// StableLM's class writes its default factor beside rope_parameters, which is the one that counts.
+TEST(Config, TheFactorOfRopeParametersCounts) {
+  const Json rope = (*arch_for_model_type("stablelm"))["layer"]["rope"]["partial"];
+  const Json config = *parse_json(
+      R"({"partial_rotary_factor": 0.25, "rope_parameters": {"partial_rotary_factor": 0.5}})", "test");
+  EXPECT_EQ(*evaluate(rope, config, 0, "test"), 0.5);
 }
 
 TEST(Config, FilesThatAreNoConfigAreRefused) {
@@ -349,6 +390,17 @@ TEST(Names, OfMultimodalCheckpointsHaveAnotherInFront) {
             Names("language_model.model.layers.1.mlp.up_proj.weight", "language_model.lm_head.weight"));
 }
 
+TEST(Names, TellWhetherTheHeadIsTiedWhereTheConfigSaysBoth) {
+  LooseCheckpoint c = llama();
+  c.rename("model.", "model.text_model.");
+  Json text = c.config;
+  text["tie_word_embeddings"] = true;
+  c.config = Json{{"model_type", "smolvlm"}, {"text_config", text}, {"tie_word_embeddings", false}};
+  EXPECT_EQ(found(c), Names("model.text_model.layers.1.mlp.up_proj.weight", "lm_head.weight"));
+  c.tensors.erase("lm_head.weight");
+  EXPECT_TRUE(spec_of(c).tied_head);
+}
+
 TEST(Names, OfTextPartsTakeWhatOnlyTheTopLevelSays) {
   LooseCheckpoint c = tiny("llama");
   c.tensors.erase("lm_head.weight");
@@ -401,8 +453,7 @@ TEST(LayerKinds, OfConfigsOlderThanLayerTypes) {
       << "max_window_layers is 28 by default";
   EXPECT_THAT(windows(spec_from("llama", 2, R"({"model_type": "mistral", "sliding_window": 8})")),
               ElementsAre(8, 8));
-  EXPECT_THAT(windows(spec_from("llama", 2, R"({"model_type": "mistral", "sliding_window": null})")),
-              ElementsAre(0, 0));
+  EXPECT_THAT(windows(spec_from("llama", 2, R"({"model_type": "mistral"})")), ElementsAre(4096, 4096));
   EXPECT_THAT(windows(spec_from("llama", 2, R"({"sliding_window": 8})")), ElementsAre(0, 0))
       << "llama has none";
 }
