@@ -160,7 +160,7 @@ def use(browser, url, key, screenshots):
     browser.call("Emulation.setDeviceMetricsOverride", width=1280, height=800, deviceScaleFactor=1, mobile=False)
     browser.call("Page.navigate", url=url)
     browser.wait_for("document.getElementById('state')?.textContent === 'ready'")
-    assert browser.value("document.activeElement.id") == "prompt", "the message has no focus"
+    browser.wait_for("document.activeElement.id === 'prompt'")
     assert browser.value("document.getElementById('model').textContent") == "tiny"
 
     answers = "document.querySelectorAll('.turn.assistant .facts').length"
@@ -198,9 +198,9 @@ def use(browser, url, key, screenshots):
             browser.look(width, height, scheme, screenshots and f"{screenshots}/{name}-{scheme}.png")
     # Where there is no room for both, the plots wait to be asked for and then take the chat's place.
     visible = "getComputedStyle(document.getElementById('{}')).display !== 'none'"
-    assert browser.value(visible.format("chat")) and not browser.value(visible.format("panel"))
+    browser.wait_for(f"{visible.format('chat')} && !({visible.format('panel')})")
     browser.value("document.getElementById('toggle').click()")
-    assert browser.value(visible.format("panel")) and not browser.value(visible.format("chat"))
+    browser.wait_for(f"{visible.format('panel')} && !({visible.format('chat')})")
     browser.look(390, 800, "light", screenshots and f"{screenshots}/narrow-plots.png")
     browser.value("document.getElementById('configure').click()")
     browser.look(390, 800, "dark", screenshots and f"{screenshots}/settings.png")
