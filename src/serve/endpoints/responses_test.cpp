@@ -165,7 +165,7 @@ TEST(Responses, EarlierItemsBecomeTheConversation) {
 }
 
 TEST(Responses, AStreamThatFailsSaysSo) {
-  TinyServer null;
+  TinyServer null({.core = {.null_step = 0.01}});
   const Response r =
       null.post("/v1/responses", R"({"input":"hi","max_output_tokens":60000,"stream":true,"timeout":0.1})");
   const Json last = *parse_json(r.events().back(), "event");

@@ -63,7 +63,7 @@ TinyServer::TinyServer(TinyServerOptions o) {
   SLUICE_CHECK(app.ok(), "{}", app.status().message());
   app_ = *std::move(app);
   model::Recipe recipe;
-  recipe.max_seq_len = o.null ? o.max_seq_len : kComputingSeqLen;
+  recipe.max_seq_len = o.null ? o.max_seq_len : o.model.empty() ? kComputingSeqLen : 0;
   recipe.max_sequences = o.max_num_seqs;
   recipe.max_batch_tokens = 512;
   recipe.kv_tokens = o.null ? 2 * o.max_seq_len : 8 * kComputingSeqLen;
