@@ -27,6 +27,7 @@ std::string half_refuses(const Linear::Desc& d) {
   const bool same = (d.activations == Activations::bf16 && d.weight == DType::bf16) ||
                     (d.activations == Activations::f16 && d.weight == DType::f16);
   if (!same) return "weights and activations are both f16 or both bf16";
+  if (d.n > kLinearMostN) return fmt::format("n is more than {}", kLinearMostN);
   return d.k % 8 == 0 ? "" : "k is not a multiple of 8";
 }
 

@@ -15,6 +15,12 @@
 #endif
 #endif
 
+// With the optimisation of sanitizer builds, GCC 12 takes the frames of Asio's coroutines for memory of another
+// allocator.
+#if defined(__SANITIZE_ADDRESS__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
+
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>

@@ -126,6 +126,7 @@ void linear_exact_tiles(Queue queue, const LinearCall& call, bool rounded);
 /// output's sum depends on n and k alone. `counters`: kCounters zeros, which are zeros again when the launch ends.
 constexpr int64_t kLinearTileRows = 256;
 constexpr int64_t kCounters = 4096;
+constexpr int64_t kLinearMostN = 128 * kCounters;
 uint64_t linear_wgmma_workspace(int64_t most_rows);
 void linear_wgmma(Queue queue, const LinearCall& call, bool one_order, std::byte* workspace, uint32_t* counters);
 /// cuBLASLt, from the library of that name on this machine; false where there is none.

@@ -20,6 +20,7 @@ namespace {
 constexpr int kDepth = 64;                     // of k, in a stage: a row of it is 128 bytes
 constexpr int kRows = 128;                     // of W, in a tile
 constexpr int kWarpgroup = 128, kMultiplying = 2 * kWarpgroup, kThreads = kMultiplying + kWarpgroup;
+static_assert(kLinearMostN == kRows * kCounters);
 constexpr int kBlocks = 132;
 constexpr int kGroup = 16;                     // tiles of x that are passed before the next tiles of W
 constexpr size_t kMostShared = 227 << 10;
@@ -311,7 +312,8 @@ void run(Queue queue, const LinearCall& c, bool shared_out, std::byte* workspace
   const auto kernel = wgmma_kernel<T, Y, kColumns>;
   constexpr size_t kShared = size_t{Stage<kColumns>::kBytes} * Stage<kColumns>::kStages + 1024;
   allow_shared(kernel, kShared);
-  const int64_t parts = shared_out ? int64_t{w.tiles} * w.steps : w.tiles;
+  const int64_t units = int64_t{w.tiles} * w.steps, parts = shared_out ? units : w.tiles;
+  if (units * kBlocks > INT32_MAX) throw CudaError("a product of more than 16 million units; use smaller batches");
   launch(kernel, {static_cast<unsigned>(std::min<int64_t>(kBlocks, parts)), kThreads, kShared}, queue,
          tensor_map(c.weight, c.type, {c.n, c.k, c.k}, kRows, kDepth, true),
          tensor_map(c.x.data, c.type, {c.x.rows, c.k, c.x.stride}, kColumns, kDepth, true), w);
