@@ -18,7 +18,7 @@ import time
 WAIT = 30  # seconds for anything to happen
 GAUGES = (
     'nv_gpu_utilization{gpu_uuid="a"} 0.5\nnv_gpu_memory_used_bytes{gpu_uuid="a"} 1e9\n'
-    'nv_gpu_temperature{gpu_uuid="a"} 61\nnv_gpu_power_usage{gpu_uuid="a"} 250\n'
+    'nv_gpu_temperature_celsius{gpu_uuid="a"} 61\nnv_gpu_power_usage{gpu_uuid="a"} 250\n'
 )
 # Appends gauges of a GPU to what the page reads of /metrics.
 WITH_GPU = """

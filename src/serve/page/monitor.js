@@ -64,7 +64,12 @@ const GPU_PLOTS = [
     unit: 2 ** 30,
     format: gibibytes,
   },
-  {title: 'GPU temperature', gauge: 'nv_gpu_temperature', format: (value) => `${value.toFixed(0)} °C`, top: 100},
+  {
+    title: 'GPU temperature',
+    gauge: 'nv_gpu_temperature_celsius',
+    format: (value) => `${value.toFixed(0)} °C`,
+    top: 100,
+  },
   {
     title: 'GPU power',
     gauge: 'nv_gpu_power_usage',
