@@ -4,16 +4,15 @@
 
 #include <cstdlib>
 
+#include "base/testing/python.h"
 #include "serve/testing/tiny_server.h"
 
 namespace sluice::serve {
 namespace {
 
 TEST(OpenAiClient, ScenariosPass) {
-  const char* set = std::getenv("SLUICE_PYTHON");
-  const std::string python = set != nullptr ? set : "python3";
-  if (std::system((python + " -c 'import openai' 2>/dev/null").c_str()) != 0)
-    GTEST_SKIP() << python << " cannot import openai; `pip install openai` makes this test run";
+  const std::string python = test_python();
+  if (const std::string why = test_python_lacks("openai"); !why.empty()) GTEST_SKIP() << why;
   testing::TinyServer computing({.null = false, .serve = {.api_keys = {"key"}}});
   testing::TinyServer queue({.max_num_seqs = 1,
                              .max_seq_len = 1 << 18,

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "base/testing/python.h"
 #include "serve/router.h"
 #include "serve/testing/tiny_server.h"
 
@@ -66,10 +67,8 @@ TEST(OpenApi, ListsOnlyFieldsThatAreRead) {
 
 // Requests made of the description, sane and not: none is answered with 5xx, all answers are as described.
 TEST(OpenApi, HoldsUnderGeneratedRequests) {
-  const char* set = std::getenv("SLUICE_PYTHON");
-  const std::string python = set != nullptr ? set : "python3";
-  if (std::system((python + " -c 'import schemathesis' 2>/dev/null").c_str()) != 0)
-    GTEST_SKIP() << python << " cannot import schemathesis; `pip install schemathesis` makes this test run";
+  const std::string python = test_python();
+  if (const std::string why = test_python_lacks("schemathesis"); !why.empty()) GTEST_SKIP() << why;
   TinyServerOptions o;
   o.null = false;
   o.serve.any_model = o.serve.tokenizer_info = true;  // or most requests would end before they begin

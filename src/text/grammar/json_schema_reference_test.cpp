@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/json.h"
+#include "base/testing/python.h"
 #include "text/grammar/grammar_testing.h"
 #include "text/grammar/json_schema.h"
 
@@ -34,10 +35,8 @@ constexpr const char* kSchemas[] = {
 };
 
 TEST(JsonSchemaReference, WhatIsWrittenIsValid) {
-  const char* set = std::getenv("SLUICE_PYTHON");
-  const std::string python = set != nullptr ? set : "python3";
-  if (std::system((python + " -c 'import jsonschema' 2>/dev/null").c_str()) != 0)
-    GTEST_SKIP() << python << " cannot import jsonschema; `pip install jsonschema` makes this test run";
+  const std::string python = test_python();
+  if (const std::string why = test_python_lacks("jsonschema"); !why.empty()) GTEST_SKIP() << why;
   std::mt19937 random(9);
   Json cases = Json::array();
   size_t texts = 0;
