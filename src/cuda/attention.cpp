@@ -33,6 +33,11 @@ std::string tiles_refuse(const Attention::Desc& d) {
              : "f16 or bf16 heads of 64 or 128, at most 16 to a KV head, are needed";
 }
 
+std::string segments_refuse(const Attention::Desc& d) {
+  if (std::string why = tiles_refuse(d); !why.empty()) return why;
+  return attention_wgmma_fits(shape_of(d)) ? "" : "pages are not of a power of two tokens";
+}
+
 AttentionCall call_of(const Attention::Desc& d, const Attention::Args& a) {
   return {.shape = shape_of(d),
           .scale = d.scale,
@@ -57,6 +62,13 @@ void run_tiles(const Attention::Desc& d, const Attention::Args& a, const ops::La
   }
   if (single) attention_decode(queue_of(launch), call);
   if (most > 1) attention_prefill(queue_of(launch), call, static_cast<int64_t>(a.sequences.size()), most);
+}
+
+void run_segments(const Attention::Desc& d, const Attention::Args& a, const ops::Launch& launch) {
+  int64_t most = 0;
+  for (const ops::SequenceRows& s : a.sequences) most = std::max<int64_t>(most, s.rows);
+  attention_segments(queue_of(launch), call_of(d, a), static_cast<int64_t>(a.sequences.size()), most,
+                     launch.workspace, counters_of(launch));
 }
 
 void run_rope_kv(const RopeKv::Desc& d, const RopeKv::Args& a, const ops::Launch& launch) {
@@ -99,6 +111,13 @@ void register_attention_kernels(ops::Kernels& kernels) {
                                      .seconds = seconds<1>,
                                      .run = run_tiles,
                                      .batch_invariant = false});
+  kernels.add(ops::Kernel<Attention>{.name = "cuda.attention.segments",
+                                     .refuses = segments_refuse,
+                                     .seconds = seconds<2>,
+                                     .run = run_segments,
+                                     .workspace_bytes = [](const Attention::Desc& d, int64_t max_rows, int) {
+                                       return attention_segments_workspace(shape_of(d), max_rows);
+                                     }});
 }
 
 }  // namespace sluice::cuda

@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <deque>
+#include <utility>
 
 #include "base/check.h"
 #include "cpu/cpu_device.h"
@@ -62,8 +64,7 @@ class Mirror {
   void in(ops::KvCache& cache, Problem<ops::Attention>& p) { pages(cache, p.cache); }
 
   ops::DeviceSequences sequences(std::span<const ops::SequenceRows> all, int64_t rows) {
-    std::vector<int32_t>& of = sequence_of_;
-    of.assign(static_cast<size_t>(rows), -1);
+    std::vector<int32_t>& of = sequence_of_.emplace_back(static_cast<size_t>(rows), -1);
     for (size_t i = 0; i < all.size(); ++i) {
       for (int32_t r = 0; r < all[i].rows; ++r)
         of[static_cast<size_t>(all[i].first_row + r)] = static_cast<int32_t>(i);
@@ -97,7 +98,7 @@ class Mirror {
   device::Device& device_;
   std::unique_ptr<device::Stream> stream_;
   std::vector<Piece> pieces_;
-  std::vector<int32_t> sequence_of_;
+  std::deque<std::vector<int32_t>> sequence_of_;
   std::vector<std::byte> nan_;
 };
 
@@ -159,6 +160,10 @@ void turn_keys(const Desc& d, ops::ProblemCache& cache, bool to_gpu) {
   }
 }
 
+uint64_t scratch_bytes(const auto& kernel, const auto& desc, int64_t rows) {
+  return kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(desc, rows, 132);
+}
+
 template <typename Op>
 std::vector<float> outputs_of(Problem<Op>& problem, const Kernel<Op>& kernel) {
   constexpr bool kAttention = std::is_same_v<Op, ops::Attention>, kRopeKv = std::is_same_v<Op, ops::RopeKv>;
@@ -166,8 +171,7 @@ std::vector<float> outputs_of(Problem<Op>& problem, const Kernel<Op>& kernel) {
   auto args = problem.args(kernel);
   if constexpr (kAttention) turn_keys(problem.desc, problem.cache, true);
   mirror(device, problem, args);
-  std::byte* scratch = device.scratch(
-      kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(problem.desc, problem.rows, 132));
+  std::byte* scratch = device.scratch(scratch_bytes(kernel, problem.desc, problem.rows));
   kernel.run(problem.desc, args, {device.stream(), scratch});
   device.fetch();
   if constexpr (kAttention || kRopeKv) turn_keys(problem.desc, problem.cache, false);
@@ -236,6 +240,11 @@ std::vector<Case<ops::Attention>> tile_cases() {
       out.push_back({d, 0, batch});
     }
   }
+  // Rows whose keys are of more and of fewer segments.
+  out.push_back(
+      {{.heads = 4, .kv_heads = 2, .d_qk = 128, .d_v = 128, .scale = 0.1f, .kv = DType::f16, .rounded = true},
+       0,
+       {{70, 3800}}});
   // One long context, shared out over a cluster. Its averages are so small that bf16's steps would hide an
   // error.
   for (int64_t dim : {64, 128}) {
@@ -285,6 +294,103 @@ TEST(CudaConformance, Attention) {
   SKIP_WITHOUT_GPU();
   compare_all(ops::edge_cases<ops::Attention>());
   compare_all(tile_cases());
+}
+
+/// Long enough that segments of keys grow on the way (attention_work.cuh).
+constexpr int32_t kLongPrompt = 4200;
+
+std::vector<ops::Attention::Desc> invariance_cases() {
+  std::vector<ops::Attention::Desc> out;
+  for (int64_t dim : {64, 128}) {
+    const ops::Attention::Desc plain{.heads = 8,
+                                     .kv_heads = 2,
+                                     .d_qk = dim,
+                                     .d_v = dim,
+                                     .scale = 0.12f,
+                                     .kv = DType::bf16,
+                                     .rounded = true};
+    for (int64_t window : {0, 1, 100, 1000, 4000}) {
+      ops::Attention::Desc d = plain;
+      d.window = window;
+      d.page_tokens = window == 0 ? 64 : 32;
+      out.push_back(d);
+    }
+    ops::Attention::Desc d = plain;
+    d.kv = DType::f16;
+    d.heads = 6, d.kv_heads = 6;
+    d.sinks = true;
+    d.page_tokens = 16;
+    out.push_back(d);
+    d.heads = 12, d.kv_heads = 1;
+    d.softcap = 5;
+    d.page_tokens = 128;
+    out.push_back(d);
+    d.softcap = 0;
+    d.alibi = true;
+    d.window = 700;
+    out.push_back(d);
+  }
+  return out;
+}
+
+/// A prompt in one chunk, in chunks of odd sizes, and each of its tokens as if it had been generated, in
+/// small batches and in large ones, alone and beside another sequence: the same bits.
+TEST(CudaBatchInvariance, AttentionWhateverTheChunks) {
+  SKIP_WITHOUT_GPU();
+  const ops::Backend& host = reference_backend();
+  const auto host_stream = host.device->make_stream();
+  int tried = 0;
+  for (const ops::Attention::Desc& d : invariance_cases()) {
+    Problem<ops::Attention> problem(d, std::vector<ops::ProblemSequence>{{kLongPrompt, 0}, {1, 900}}, 5);
+    problem.fill_cache(ops::testing::reference<ops::RopeKv>(host), {*host_stream});
+    turn_keys(d, problem.cache, true);
+    for (const Kernel<ops::Attention>& kernel : gpu()->kernels.all<ops::Attention>()) {
+      if (!kernel.batch_invariant || !kernel.refuses(d).empty()) continue;
+      ++tried;
+      SCOPED_TRACE(fmt::format("{} ({})", kernel.name, to_line(d)));
+      const ops::SequenceRows company{kLongPrompt, 1, 900, 1};
+      const auto outputs = [&](const std::vector<std::vector<ops::SequenceRows>>& steps) {
+        Mirror device(*gpu()->device);
+        auto args = problem.args(kernel);
+        mirror(device, problem, args);
+        std::byte* scratch = device.scratch(scratch_bytes(kernel, d, problem.rows));
+        for (const std::vector<ops::SequenceRows>& step : steps) {
+          args.sequences = step;
+          args.on_device = device.sequences(step, problem.rows);
+          kernel.run(d, args, {device.stream(), scratch});
+        }
+        device.fetch();
+        return problem.outputs();
+      };
+      // Chunks of one size after the other, `together` of them a step.
+      const auto steps = [&](auto size_after, size_t together) {
+        std::vector<std::vector<ops::SequenceRows>> out;
+        std::vector<ops::SequenceRows> step = {company};
+        for (int32_t at = 0, size = size_after(0); at < kLongPrompt; at += size, size = size_after(size)) {
+          step.push_back({at, std::min(size, kLongPrompt - at), at, 0});
+          if (step.size() > together || at + size >= kLongPrompt) out.push_back(std::exchange(step, {}));
+        }
+        return out;
+      };
+      const std::vector<float> whole = outputs(steps([](int32_t) { return kLongPrompt; }, 1));
+      for (float x : whole) ASSERT_TRUE(std::isfinite(x));
+      const auto expect_same = [&](const char* what, const std::vector<std::vector<ops::SequenceRows>>& how) {
+        const std::vector<float> got = outputs(how);
+        size_t differ = 0, first = 0;
+        for (size_t i = whole.size(); i-- > 0;) {
+          if (std::memcmp(&got[i], &whole[i], sizeof(float)) != 0) ++differ, first = i;
+        }
+        const auto width = static_cast<size_t>(d.heads * d.d_v);
+        EXPECT_EQ(differ, 0u) << what << ": the first in row " << first / width << ", column "
+                              << first % width << ": " << got[first] << " for " << whole[first];
+      };
+      expect_same("in chunks", steps([](int32_t size) { return size * 3 % 257 + 1; }, 1));
+      expect_same("in chunks, several a step", steps([](int32_t size) { return size * 5 % 173 + 1; }, 7));
+      expect_same("token by token, few at a time", steps([](int32_t) { return 1; }, 40));
+      expect_same("token by token, many at a time", steps([](int32_t) { return 1; }, 1000));
+    }
+  }
+  EXPECT_GT(tried, 0);
 }
 
 TEST(CudaConformance, ArgmaxTakesTheFirstOfTheLargestAndRefusesNan) {

@@ -1,4 +1,4 @@
-// The two warps of prefill attention that bring queries and keys, and queries and values.
+// The two warps of attention by wgmma that bring queries and keys, and queries and values.
 #pragma once
 
 #include "cuda/kernels/attention_work.cuh"
@@ -6,20 +6,20 @@
 namespace sluice::cuda::prefill {
 
 /// Fills one of the two rings.
-template <typename T, int D, bool kKeysRing>
+template <typename T, int D, bool kSegmented, bool kKeysRing>
 class Fetcher {
-  using Block = Shared<D>;
+  using Block = Shared<D, kSegmented>;
 
  public:
   __device__ Fetcher(const AttentionCall& call, Block& shared, const CUtensorMap& queries, const CUtensorMap& pool)
       : c_(call), shared_(shared), queries_(queries), pool_(pool), lane_(static_cast<int>(threadIdx.x % 32)),
         page_bits_(bits(static_cast<int>(call.shape.page_tokens))), box_bits_(min(page_bits_, kKeyBits)) {}
 
-  /// The rounds of all work, the last first, after its queries.
+  /// The rounds of all work, the last first, after its queries. Those of a single row are read where they are used.
   __device__ void run() {
     Turn<Block::kWorks> works;
     for (Work work = receive_work(shared_, works); work.rows > 0; work = receive_work(shared_, works)) {
-      fetch_queries(work);
+      if (!kSegmented || !work.single) fetch_queries(work);
       for (int round = work.end - 1; round >= work.begin; --round) fetch_round(work, round);
     }
   }
@@ -46,6 +46,7 @@ class Fetcher {
   }
 
   __device__ void fetch_queries(const Work& work) {
+    await_previous();
     uint64_t& full = await_place();
     if (lane_ == 0) {
       announce(full, static_cast<int>(sizeof(typename Block::Round)));
@@ -61,6 +62,7 @@ class Fetcher {
   /// anything, since their scores are not looked at; values must be zeros: what has weight 0 must not be infinite or no
   /// number.
   __device__ void fetch_round(const Work& work, int round) {
+    if (kSegmented && work.single && (round + 1) * kKeys > work.last_position) await_previous();
     const int first = lane_ << box_bits_, key = round * kKeys + first, last = key + (1 << box_bits_) - 1;
     const int row = first < kKeys && key <= work.last_position ? pool_row(work, key) : -1;
     const bool whole = row >= 0 && (kKeysRing || last <= work.last_position);

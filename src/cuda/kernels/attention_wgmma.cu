@@ -3,6 +3,9 @@
 // rows of one head of one sequence each. They take turns, so that the exponentials of one run under the products of the
 // other. Within a warpgroup the next keys are multiplied before the values of this round, and exponentials run under
 // those. One block stays on each multiprocessor and takes tile after tile of rows, those with the most keys first.
+//
+// By segments (attention_multiply.cuh) the same kernel also takes single rows, and a row's result does not depend on
+// which way it is computed.
 #include "cuda/kernels/attention_fetch.cuh"
 #include "cuda/kernels/attention_multiply.cuh"
 #include "cuda/kernels/kernels.h"
@@ -16,12 +19,13 @@ using namespace prefill;
 constexpr int kThreads = (kGroups + 1) * 128;
 constexpr int kFetchRegisters = 56, kMultiplyRegisters = 224;  // of a thread
 
-template <typename T, int D, bool kPlain>
+template <typename T, int D, bool kPlain, bool kSegmented>
 __global__ void __launch_bounds__(kThreads, 1)
-    wgmma_kernel(const __grid_constant__ AttentionCall c, int sequences, const __grid_constant__ CUtensorMap queries,
-                 const __grid_constant__ CUtensorMap keys, const __grid_constant__ CUtensorMap values) {
+    wgmma_kernel(const __grid_constant__ AttentionCall c, int sequences, const __grid_constant__ Segments segments,
+                 const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys,
+                 const __grid_constant__ CUtensorMap values) {
   extern __shared__ std::byte unaligned[];
-  auto& shared = *reinterpret_cast<Shared<D>*>(unaligned + (1024 - shared_address(unaligned) % 1024) % 1024);
+  auto& shared = *reinterpret_cast<Shared<D, kSegmented>*>(unaligned + (1024 - shared_address(unaligned) % 1024) % 1024);
   if (threadIdx.x == 0) {
     shared.keys_gates.init(kGroups * 4);
     shared.values_gates.init(kGroups * 4);
@@ -30,17 +34,17 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (const CUtensorMap* map : {&queries, &keys, &values}) prefetch_map(*map);
   }
   __syncthreads();
-  await_previous();
   allow_next();
   if (threadIdx.x < 128) {
     give_registers_back<kFetchRegisters>();
     const unsigned warp = threadIdx.x / 32;
-    if (warp == 0) announce_work(c, shared, sequences);
-    if (warp == 1) Fetcher<T, D, true>(c, shared, queries, keys).run();
-    if (warp == 2) Fetcher<T, D, false>(c, shared, queries, values).run();
+    if (warp == 0) announce_work(c, shared, sequences, segments.sums != nullptr);
+    if (warp == 1) Fetcher<T, D, kSegmented, true>(c, shared, queries, keys).run();
+    if (warp == 2) Fetcher<T, D, kSegmented, false>(c, shared, queries, values).run();
+    await_previous();  // also where there was no work
   } else {
     take_registers<kMultiplyRegisters>();
-    Multiplier<T, D, kPlain>(c, shared).run();
+    Multiplier<T, D, kPlain, kSegmented>(c, segments, shared).run();
   }
 }
 
@@ -53,41 +57,85 @@ int multiprocessors() {
   return count;
 }
 
-template <typename T, int D, bool kPlain>
-void run(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_rows) {
+/// What a launch is made for. No most_rows: single rows only. No `segments`: none of them.
+struct Launch {
+  Queue queue;
+  const AttentionCall& call;
+  int64_t sequences, most_rows;
+  const Segments* segments;
+};
+
+template <typename T, int D, bool kPlain, bool kSegmented>
+void run(const Launch& l) {
+  const AttentionCall& c = l.call;
   const auto pages = [&](const std::byte* pool) {
     constexpr int64_t kAnyRows = (int64_t{1} << 38) / (D * int64_t{sizeof(T)});  // 256 GiB of them
     return tensor_map(pool, c.shape.type, {kAnyRows, D, D}, std::min<int64_t>(kKeys, c.shape.page_tokens), 64, true);
   };
-  constexpr size_t kShared = sizeof(Shared<D>) + 1024;
-  allow_shared(wgmma_kernel<T, D, kPlain>, kShared);
-  const int64_t most = sequences * blocks_for(most_rows, kRows) * c.shape.heads;
-  const dim3 grid(static_cast<unsigned>(std::min<int64_t>(most, multiprocessors())));
-  launch(wgmma_kernel<T, D, kPlain>, {grid, kThreads, kShared}, queue, c, static_cast<int>(sequences),
+  constexpr size_t kShared = sizeof(Shared<D, kSegmented>) + 1024;
+  allow_shared(wgmma_kernel<T, D, kPlain, kSegmented>, kShared);
+  const int64_t tiles = l.sequences * blocks_for(l.most_rows, kRows) * c.shape.heads;
+  const int64_t segments = kSegmented ? l.sequences * c.shape.kv_heads * kMostSegments : 0;
+  const dim3 grid(static_cast<unsigned>(std::min<int64_t>(std::max(tiles, segments), multiprocessors())));
+  launch(wgmma_kernel<T, D, kPlain, kSegmented>, {grid, kThreads, kShared}, l.queue, c, static_cast<int>(l.sequences),
+         kSegmented ? *l.segments : Segments{},
          tensor_map(c.q.data, DType::f32, {c.q.rows, c.q.cols, c.q.stride}, kGroupRows, D, false), pages(c.cache.keys),
          pages(c.cache.values));
 }
 
+template <typename T, int D, bool kPlain>
+void run(const Launch& l) {
+  l.segments != nullptr ? run<T, D, kPlain, true>(l) : run<T, D, kPlain, false>(l);
+}
 template <typename T>
-void run(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_rows) {
+void run(const Launch& l) {
+  const AttentionCall& c = l.call;
   const bool plain = c.softcap <= 0 && c.slopes == nullptr && c.scale > 0;
   if (c.shape.d_qk == 128) {
-    plain ? run<T, 128, true>(queue, c, sequences, most_rows) : run<T, 128, false>(queue, c, sequences, most_rows);
+    plain ? run<T, 128, true>(l) : run<T, 128, false>(l);
   } else {
-    plain ? run<T, 64, true>(queue, c, sequences, most_rows) : run<T, 64, false>(queue, c, sequences, most_rows);
+    plain ? run<T, 64, true>(l) : run<T, 64, false>(l);
   }
 }
+void run(const Launch& l) {
+  l.call.shape.type == DType::bf16 ? run<__nv_bfloat16>(l) : run<__half>(l);
+}
+
+bool rows_fit(const Matrix& q) { return reinterpret_cast<uintptr_t>(q.data) % 16 == 0 && q.stride % 4 == 0; }
+
+// Blocks share single rows where there are at most so many, each KV head counted; more fill the GPU as they are.
+constexpr int64_t kMostSlots = 512;
+static_assert(kMostSlots <= kCounters);
 
 }  // namespace
 
+bool attention_wgmma_fits(const KvShape& s) {
+  return attention_tiles_fit(s) && (s.page_tokens & (s.page_tokens - 1)) == 0;
+}
+
 bool attention_wgmma(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_rows) {
-  const int64_t page = c.shape.page_tokens;
-  const bool pages_fit = page >= 8 && (page & (page - 1)) == 0;
-  const bool rows_fit = reinterpret_cast<uintptr_t>(c.q.data) % 16 == 0 && c.q.stride % 4 == 0;
-  if (!pages_fit || !rows_fit) return false;
-  c.shape.type == DType::bf16 ? run<__nv_bfloat16>(queue, c, sequences, most_rows)
-                              : run<__half>(queue, c, sequences, most_rows);
+  if (!attention_wgmma_fits(c.shape) || !rows_fit(c.q)) return false;
+  run({queue, c, sequences, most_rows, nullptr});
   return true;
+}
+
+uint64_t attention_segments_workspace(const KvShape& s, int64_t most_rows) {
+  const int64_t slots = std::min(most_rows * s.kv_heads, kMostSlots);
+  return static_cast<uint64_t>(slots * kMostSegments * (s.heads / s.kv_heads) * (s.d_v + 5)) * sizeof(float);
+}
+
+void attention_segments(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_rows, std::byte* workspace,
+                        uint32_t* counters) {
+  if (!rows_fit(c.q)) throw CudaError("queries are not aligned to 16 bytes");
+  Segments segments;
+  if (const int64_t slots = sequences * c.shape.kv_heads; slots <= kMostSlots) {
+    const int64_t places = slots * kMostSegments * (c.shape.heads / c.shape.kv_heads);
+    segments.sums = reinterpret_cast<float*>(workspace);
+    segments.totals = segments.sums + places * c.shape.d_v;
+    segments.tops = segments.totals + places * 4;
+    segments.arrived = counters;
+  }
+  run({queue, c, sequences, most_rows, &segments});
 }
 
 }  // namespace sluice::cuda

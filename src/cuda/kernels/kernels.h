@@ -106,6 +106,12 @@ void attention_prefill(Queue queue, const AttentionCall& call, int64_t sequences
 /// The same by a warpgroup's matrix instructions; false where pages or rows do not lie as their copies need
 /// it.
 bool attention_wgmma(Queue queue, const AttentionCall& call, int64_t sequences, int64_t most_rows);
+/// Rows of all sequences alike, batch invariant; for pages of a power of two. `counters`: kCounters zeros,
+/// which are zeros again when the launch ends.
+bool attention_wgmma_fits(const KvShape& shape);
+uint64_t attention_segments_workspace(const KvShape& shape, int64_t most_rows);
+void attention_segments(Queue queue, const AttentionCall& call, int64_t sequences, int64_t most_rows,
+                        std::byte* workspace, uint32_t* counters);
 
 // ---- products (linear_*.cu): y = x W^T + bias
 
