@@ -42,26 +42,6 @@ struct Segments {
   uint32_t* arrived = nullptr;  // (slots): segments that are there; 0 between launches
 };
 
-/// A ring of places that copies fill and that are free again once all who read them have said so.
-template <int kPlaces>
-struct Gates {
-  uint64_t full[kPlaces], free[kPlaces];
-  __device__ void init(int readers) {
-    for (int i = 0; i < kPlaces; ++i) {
-      init_barrier(full[i], 1);
-      init_barrier(free[i], readers);
-    }
-  }
-};
-template <int kPlaces>
-struct Turn {
-  int place = 0, parity = 0;
-  __device__ void next() {
-    place = place + 1 == kPlaces ? 0 : place + 1;
-    parity ^= place == 0 ? 1 : 0;
-  }
-};
-
 template <int D, bool kSegmented>
 struct Folded {};
 template <int D>

@@ -92,23 +92,9 @@ __device__ Place place_of(const Work& w, int tile) {
   return {inside / width, first + inside % width};
 }
 
-/// Which stage is next, and the parity of its barriers.
-template <int kStages>
-struct Cursor {
-  int stage = 0;
-  uint32_t parity = 0;
-  __device__ void advance() {
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
 template <int kColumns>
 struct Shared {
-  static constexpr int kStages = Stage<kColumns>::kStages;
-  uint64_t full[kStages], empty[kStages];
+  Gates<Stage<kColumns>::kStages> gates;
   int is_last;
 };
 
@@ -120,13 +106,13 @@ __device__ void fetch(const Work& w, const CUtensorMap& weight, const CUtensorMa
   const uint64_t weight_policy = cache_policy(w.row_tiles == 1 ? Keep::once : Keep::normal);
   const uint64_t x_policy = cache_policy(Keep::again);
   const auto fetch_weight = [&](int stage, const Place& place, int step) {
-    arrive_expecting(shared.full[stage], S::kBytes);
-    copy_box(stages + stage * S::kBytes, weight, step * kDepth, place.weight_tile * kRows, shared.full[stage],
+    arrive_expecting(shared.gates.full[stage], S::kBytes);
+    copy_box(stages + stage * S::kBytes, weight, step * kDepth, place.weight_tile * kRows, shared.gates.full[stage],
              weight_policy);
   };
   const auto fetch_x = [&](int stage, const Place& place, int step) {
     copy_box(stages + stage * S::kBytes + S::kWeightBytes, x, step * kDepth, place.row_tile * kColumns,
-             shared.full[stage], x_policy);
+             shared.gates.full[stage], x_policy);
   };
   Part part;
   int early = 0;  // no kernel writes weights: the first of them need not wait
@@ -135,17 +121,17 @@ __device__ void fetch(const Work& w, const CUtensorMap& weight, const CUtensorMa
     for (int step = part.begin; step < part.end && early < S::kStages; ++step) fetch_weight(early++, place, step);
   }
   await_previous();
-  Cursor<S::kStages> cursor;
+  Turn<S::kStages> turn;
   for (Parts parts(w); parts.next(part);) {
     const Place place = place_of(w, part.tile);
-    for (int step = part.begin; step < part.end; ++step, cursor.advance()) {
+    for (int step = part.begin; step < part.end; ++step, turn.next()) {
       if (early > 0) {
         --early;
       } else {
-        await(shared.empty[cursor.stage], cursor.parity ^ 1);
-        fetch_weight(cursor.stage, place, step);
+        await(shared.gates.free[turn.place], turn.parity ^ 1);
+        fetch_weight(turn.place, place, step);
       }
-      fetch_x(cursor.stage, place, step);
+      fetch_x(turn.place, place, step);
     }
   }
 }
@@ -217,17 +203,17 @@ __device__ void multiply(const Work& w, Shared<kColumns>& shared, uint32_t stage
   using S = Stage<kColumns>;
   const uint32_t my_rows = (threadIdx.x / kWarpgroup - 1) * (S::kWeightBytes / 2);
   const auto release = [&](int stage) {
-    if (threadIdx.x % kWarpgroup == 0) arrive(shared.empty[stage]);
+    if (threadIdx.x % kWarpgroup == 0) arrive(shared.gates.free[stage]);
   };
   Parts parts(w);
   Part part;
-  Cursor<S::kStages> cursor;
+  Turn<S::kStages> turn;
   float sums[kColumns / 2];
   while (parts.next(part)) {
     int before = -1;
-    for (int step = part.begin; step < part.end; ++step, cursor.advance()) {
-      await(shared.full[cursor.stage], cursor.parity);
-      const uint32_t at = stages + cursor.stage * S::kBytes;
+    for (int step = part.begin; step < part.end; ++step, turn.next()) {
+      await(shared.gates.full[turn.place], turn.parity);
+      const uint32_t at = stages + turn.place * S::kBytes;
       const uint64_t a = operand_by_rows(at + my_rows), b = operand_by_rows(at + S::kWeightBytes);
       begin_products();
 #pragma unroll
@@ -236,7 +222,7 @@ __device__ void multiply(const Work& w, Shared<kColumns>& shared, uint32_t stage
       end_products();
       await_products<1>(sums);
       if (before >= 0) release(before);
-      before = cursor.stage;
+      before = turn.place;
     }
     await_products<0>(sums);
     release(before);
@@ -255,10 +241,7 @@ __global__ void __launch_bounds__(kThreads, kColumns <= 32 ? 2 : 1)
   if (threadIdx.x == 0) {
     prefetch_map(weight);
     prefetch_map(x);
-    for (int i = 0; i < Stage<kColumns>::kStages; ++i) {
-      init_barrier(shared.full[i], 1);
-      init_barrier(shared.empty[i], 2);
-    }
+    shared.gates.init(2);
     publish_barriers();
   }
   __syncthreads();

@@ -47,6 +47,27 @@ __device__ inline void await(uint64_t& barrier, int parity) {
   } while (done == 0);
 }
 
+/// A ring of places that copies fill and that are free again once all who read them have said so.
+template <int kPlaces>
+struct Gates {
+  uint64_t full[kPlaces], free[kPlaces];
+  __device__ void init(int readers) {
+    for (int i = 0; i < kPlaces; ++i) {
+      init_barrier(full[i], 1);
+      init_barrier(free[i], readers);
+    }
+  }
+};
+/// Which place is next, and the parity of its barriers.
+template <int kPlaces>
+struct Turn {
+  int place = 0, parity = 0;
+  __device__ void next() {
+    place = place + 1 == kPlaces ? 0 : place + 1;
+    parity ^= place == 0 ? 1 : 0;
+  }
+};
+
 /// The block's barriers 1 to 15, which `threads` take part in.
 __device__ inline void sync_threads_of(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
