@@ -261,8 +261,6 @@ struct Cut {
   bool shared_out = true;
 };
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 int fewest_columns(int64_t rows) {
   int columns = 8;
   while (columns < rows && columns < kLinearTileRows) columns *= 2;
@@ -272,9 +270,10 @@ int fewest_columns(int64_t rows) {
 /// So that few columns are padding and all multiprocessors have work.
 Cut cut_of(const LinearCall& c) {
   if (c.x.rows <= 128) return {fewest_columns(c.x.rows), true};
-  const int64_t narrow = ceil_div(c.x.rows, 128) * 128, wide = ceil_div(c.x.rows, 256) * 256;
+  const int64_t narrow = int64_t{blocks_for(c.x.rows, 128)} * 128, wide = int64_t{blocks_for(c.x.rows, 256)} * 256;
   const int columns = narrow * 10 < wide * 9 ? 128 : 256;
-  const int64_t tiles = ceil_div(c.n, kRows) * ceil_div(c.x.rows, columns), rounds = ceil_div(tiles, kBlocks);
+  const int64_t tiles = int64_t{blocks_for(c.n, kRows)} * blocks_for(c.x.rows, columns),
+                rounds = blocks_for(tiles, kBlocks);
   return {columns, tiles <= kCounters && tiles * 9 < rounds * kBlocks * 8};
 }
 
@@ -283,9 +282,9 @@ void run(Queue queue, const LinearCall& c, bool shared_out, std::byte* workspace
   Work w;
   w.n = c.n;
   w.rows = c.x.rows;
-  w.row_tiles = static_cast<int>(ceil_div(c.x.rows, kColumns));
-  w.tiles = static_cast<int>(ceil_div(c.n, kRows)) * w.row_tiles;
-  w.steps = static_cast<int>(ceil_div(c.k, kDepth));
+  w.row_tiles = static_cast<int>(blocks_for(c.x.rows, kColumns));
+  w.tiles = static_cast<int>(blocks_for(c.n, kRows)) * w.row_tiles;
+  w.steps = static_cast<int>(blocks_for(c.k, kDepth));
   w.shared_out = shared_out;
   w.bias = c.bias;
   w.y = c.y.data;
