@@ -216,6 +216,8 @@ std::vector<Case<ops::Linear>> half_cases() {
     }
     out.push_back({{37, 77, type, activations, true}, 5});
     out.push_back({{4096, 4096, type, activations, false}, 1});
+    // More rows of W than blocks take at once, more of k than registers hold.
+    for (int64_t rows : {3, 8}) out.push_back({{8500, 4200, type, activations, true}, rows});
   }
   return out;
 }

@@ -10,8 +10,8 @@ namespace {
 using ops::Activations;
 using ops::Linear;
 
-// Up to here reading W once decides, and linear_wgmma does it best; above, the library's tiles reuse x
-// better.
+// Up to here reading W once decides, and linear_few or linear_wgmma does it best; above, the library's tiles
+// reuse x better.
 constexpr int64_t kFewRows = 64;
 
 bool is_rounded(const Linear::Desc& d) { return d.activations != Activations::f32; }
@@ -62,6 +62,7 @@ LinearCall rounded_call(const Linear::Desc& d, const Linear::Args& a, const ops:
 void run_half(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
   std::byte* rest = nullptr;
   const LinearCall call = rounded_call(d, a, launch, &rest);
+  if (call.x.rows <= kLinearFewRows) return linear_few(queue_of(launch), call);
   if (call.x.rows > kFewRows && linear_blas(queue_of(launch), call, rest)) return;
   linear_wgmma(queue_of(launch), call, false, rest, counters_of(launch));
 }

@@ -135,6 +135,9 @@ constexpr int64_t kCounters = 4096;
 constexpr int64_t kLinearMostN = 128 * kCounters;
 uint64_t linear_wgmma_workspace(int64_t most_rows);
 void linear_wgmma(Queue queue, const LinearCall& call, bool one_order, std::byte* workspace, uint32_t* counters);
+/// The same for at most kLinearFewRows rows of x, each in one order.
+constexpr int64_t kLinearFewRows = 8;
+void linear_few(Queue queue, const LinearCall& call);
 /// cuBLASLt, from the library of that name on this machine; false where there is none.
 constexpr uint64_t kBlasWorkspace = uint64_t{32} << 20;
 bool linear_blas(Queue queue, const LinearCall& call, std::byte* workspace);
