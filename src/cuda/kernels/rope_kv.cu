@@ -75,12 +75,12 @@ template <typename T>
 __global__ void __launch_bounds__(kWarps * 32) rope_kv_kernel(RopeKvCall c) {
   __shared__ float scratch[32];
   allow_next();
-  await_previous();
   const int64_t row = blockIdx.x;
   const int32_t sequence = c.sequences.sequence_of[row];
+  const ops::SequenceRows s = sequence < 0 ? ops::SequenceRows{} : c.sequences.sequences[sequence];
+  await_previous();
   if (sequence < 0) return;
   const KvShape& d = c.shape;
-  const ops::SequenceRows s = c.sequences.sequences[sequence];
   const int64_t position = s.first_position + (row - s.first_row);
   float* q = static_cast<float*>(c.qkv.data) + row * c.qkv.stride;
   float* k = q + d.heads * d.d_qk;

@@ -75,6 +75,19 @@ template <int kWidth, int kPacks>
 struct Share {
   Pack<kWidth> packs[kPacks];
 
+  /// Of a vector; all `otherwise` where there is none.
+  __device__ static Share of(const float* vector, int64_t dim, float otherwise) {
+    Share share;
+    share.each(dim, [&](int64_t i, Pack<kWidth>& pack) {
+      if (vector != nullptr) {
+        pack = load<kWidth>(vector + i);
+      } else {
+#pragma unroll
+        for (float& v : pack.v) v = otherwise;
+      }
+    });
+    return share;
+  }
   /// f(place in the row, pack) for those that there are.
   template <typename F>
   __device__ void each(int64_t dim, F&& f) {
@@ -94,7 +107,7 @@ struct Share {
     return reduce_block(total, Add{}, scratch);
   }
   /// Normalised in place.
-  __device__ void norm(ops::NormKind kind, int64_t dim, float eps, const float* weight, const float* bias,
+  __device__ void norm(ops::NormKind kind, int64_t dim, float eps, const Share& weight, const float* bias,
                        float* scratch) {
     float mean = 0, factor = 1;
     if (kind == ops::NormKind::layer)
@@ -103,30 +116,32 @@ struct Share {
       const float squares = sum(dim, scratch, [=](float v) { return (v - mean) * (v - mean); });
       factor = 1.0f / sqrtf(squares / static_cast<float>(dim) + eps);
     }
-    each(dim, [&](int64_t i, Pack<kWidth>& pack) {
-      const auto w = weight == nullptr ? Pack<kWidth>{} : load<kWidth>(weight + i);
-      const auto b = bias == nullptr ? Pack<kWidth>{} : load<kWidth>(bias + i);
+    const Share offset = of(bias, dim, 0);
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
 #pragma unroll
       for (int e = 0; e < kWidth; ++e)
-        pack.v[e] = (pack.v[e] - mean) * factor * (weight == nullptr ? 1.0f : w.v[e]) + b.v[e];
-    });
+        packs[p].v[e] = (packs[p].v[e] - mean) * factor * weight.packs[p].v[e] + offset.packs[p].v[e];
+    }
   }
 };
 
 /// A block to a row, the row in its registers.
 template <typename Y, int kWidth, int kPacks>
 __global__ void __launch_bounds__(1024) add_norm_kernel(AddNormCall c) {
+  using Row = Share<kWidth, kPacks>;
   __shared__ float scratch[32];
   allow_next();
+  const Row weight = Row::of(c.output_weight, c.dim, 1);
   await_previous();
   float* h = row_of<float>(c.h, blockIdx.x);
-  Share<kWidth, kPacks> row;
+  Row row;
   row.each(c.dim, [&](int64_t i, auto& pack) { pack = load<kWidth>(h + i); });
   if (c.has_branch) {
     const float* from = row_of<float>(c.branch, blockIdx.x);
-    Share<kWidth, kPacks> branch;
+    Row branch;
     branch.each(c.dim, [&](int64_t i, auto& pack) { pack = load<kWidth>(from + i); });
-    branch.norm(c.branch_norm, c.dim, c.eps, c.branch_weight, c.branch_bias, scratch);
+    branch.norm(c.branch_norm, c.dim, c.eps, Row::of(c.branch_weight, c.dim, 1), c.branch_bias, scratch);
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
 #pragma unroll
@@ -135,7 +150,7 @@ __global__ void __launch_bounds__(1024) add_norm_kernel(AddNormCall c) {
     row.each(c.dim, [&](int64_t i, const auto& pack) { store<float>(h + i, pack); });
   }
   if (!c.has_output) return;
-  row.norm(c.output_norm, c.dim, c.eps, c.output_weight, c.output_bias, scratch);
+  row.norm(c.output_norm, c.dim, c.eps, weight, c.output_bias, scratch);
   Y* y = row_of<Y>(c.y, blockIdx.x);
   row.each(c.dim, [&](int64_t i, const auto& pack) { store<Y>(y + i, pack); });
 }
