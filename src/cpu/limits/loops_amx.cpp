@@ -2,7 +2,7 @@
 #include "cpu/simd/avx512.h"
 // The loops are made of the vocabulary above.
 #include "cpu/limits/loops.h"
-#include "cpu/linear/amx_tiles.h"
+#include "cpu/simd/amx_tiles.h"
 #include "cpu/simd/unroll.h"
 
 namespace sluice::cpu {

@@ -1,7 +1,7 @@
 #define SLUICE_WITH_AMX
 #include "cpu/simd/avx512.h"
 // The kernels are made of the vocabulary above.
-#include "cpu/linear/amx_tiles.h"
+#include "cpu/simd/amx_tiles.h"
 #include "cpu/linear/tile_product.h"
 
 namespace sluice::cpu {

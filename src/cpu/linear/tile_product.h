@@ -17,7 +17,7 @@
 #pragma once
 
 #include "cpu/linear/rows16_product.h"
-#include "cpu/linear/tiles.h"
+#include "cpu/simd/tiles.h"
 
 namespace sluice::cpu::SLUICE_ISA {
 

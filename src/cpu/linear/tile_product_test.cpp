@@ -6,7 +6,7 @@
 
 #include "cpu/simd/scalar.h"
 // The kernels are made of the vocabulary above.
-#include "cpu/linear/emulated_tiles.h"
+#include "cpu/simd/emulated_tiles.h"
 #include "cpu/linear/tile_product.h"
 
 #include "cpu/cpu_device.h"

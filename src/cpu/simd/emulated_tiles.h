@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "cpu/linear/tiles.h"
+#include "cpu/simd/tiles.h"
 #include "tensor/half.h"
 
 namespace sluice::cpu {

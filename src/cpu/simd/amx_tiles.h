@@ -2,7 +2,7 @@
 // as assembly: the compilers' intrinsics want register numbers as text, here they are template arguments.
 #pragma once
 
-#include "cpu/linear/tiles.h"
+#include "cpu/simd/tiles.h"
 
 namespace sluice::cpu {
 
