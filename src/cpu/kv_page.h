@@ -3,7 +3,14 @@
 //   keys    (kv_heads, d_qk, page_tokens)   a vector register holds one dimension of consecutive tokens, and
 //                                           q.k of each token is one sum over d_qk in order
 //   values  (kv_heads, page_tokens, d_v)    a vector register holds consecutive dimensions of one token
+//
+// Of bf16 there are pairs, what dot products of pairs take: keys (kv_heads, d_qk / 2, page_tokens, 2), of an
+// odd d_qk the last dimension as above; values (kv_heads, page_tokens / 2, d_v, 2).
+//
+// Where the type has scales, each head's elements are followed by (page_tokens) f32.
 #pragma once
+
+#include <cmath>
 
 #include "base/check.h"
 #include "ops/batch.h"
@@ -15,11 +22,29 @@ namespace sluice::cpu {
 /// Where the keys and values of one KV head of one page begin.
 template <typename Desc>
 std::byte* key_block(const Desc& d, const ops::KvCache& cache, int64_t page, int64_t kv_head) {
-  return cache.keys + (page * d.kv_heads + kv_head) * d.d_qk * d.page_tokens * info(d.kv).block_bytes;
+  return cache.keys +
+         static_cast<uint64_t>(page * d.kv_heads + kv_head) * ops::kv_head_bytes(d.kv, d.d_qk, d.page_tokens);
 }
 template <typename Desc>
 std::byte* value_block(const Desc& d, const ops::KvCache& cache, int64_t page, int64_t kv_head) {
-  return cache.values + (page * d.kv_heads + kv_head) * d.d_v * d.page_tokens * info(d.kv).block_bytes;
+  return cache.values +
+         static_cast<uint64_t>(page * d.kv_heads + kv_head) * ops::kv_head_bytes(d.kv, d.d_v, d.page_tokens);
+}
+
+/// Which element of its head dimension i of the token in `slot` is.
+template <typename Desc>
+int64_t key_index(const Desc& d, int64_t slot, int64_t i) {
+  const bool pair = d.kv == DType::bf16 && (i | 1) < d.d_qk;
+  return pair ? (i / 2 * d.page_tokens + slot) * 2 + i % 2 : i * d.page_tokens + slot;
+}
+template <typename Desc>
+int64_t value_index(const Desc& d, int64_t slot, int64_t i) {
+  return d.kv == DType::bf16 ? (slot / 2 * d.d_v + i) * 2 + slot % 2 : slot * d.d_v + i;
+}
+
+/// The scales of a head's tokens, behind its `elements` of i8.
+inline float* kv_scales(std::byte* head, int64_t elements) {
+  return reinterpret_cast<float*>(head + elements);
 }
 
 /// The page that holds `position` of the sequence `table`.
@@ -35,6 +60,8 @@ inline float load_element(DType dtype, const std::byte* base, int64_t index) {
       return f16_to_f32(reinterpret_cast<const uint16_t*>(base)[index]);
     case DType::bf16:
       return bf16_to_f32(reinterpret_cast<const uint16_t*>(base)[index]);
+    case DType::i8:
+      return static_cast<float>(reinterpret_cast<const int8_t*>(base)[index]);
     default:
       return reinterpret_cast<const float*>(base)[index];
   }
@@ -47,13 +74,12 @@ inline void store_element(DType dtype, std::byte* base, int64_t index, float val
     case DType::bf16:
       reinterpret_cast<uint16_t*>(base)[index] = f32_to_bf16(value);
       break;
+    case DType::i8:
+      reinterpret_cast<int8_t*>(base)[index] = static_cast<int8_t>(std::nearbyint(value));
+      break;
     default:
       reinterpret_cast<float*>(base)[index] = value;
   }
-}
-
-inline bool is_kv_dtype(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }
 
 }  // namespace sluice::cpu

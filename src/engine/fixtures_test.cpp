@@ -92,16 +92,21 @@ TEST_F(Fixtures, AgreeWithTheFastKernels) { run_all("", false); }
 TEST_F(Fixtures, AgreeWithThePlainKernels) { run_all("scalar", false); }
 TEST_F(Fixtures, AgreeUnderTheirOlderConfigs) { run_all("", true); }
 
-// int8 activations where weights are quantised, keys and values in f16: judged by distribution.
-TEST_F(Fixtures, AreCloseWithHalfPrecisionKeysAndValues) {
+// int8 activations where weights are quantised, keys and values in f16 or i8: judged by distribution.
+TEST_F(Fixtures, AreCloseWithNarrowKeysAndValues) {
   for (const Fixture& f : fixtures()) {
     SCOPED_TRACE(f.name);
     model::Recipe recipe;
     recipe.activations = ops::Activations::f32;
     recipe.max_seq_len = 128;
     recipe.max_sequences = 2;
-    expect_verified(kFixtures + "/" + f.name, kFixtures + "/" + f.name + "/reference.safetensors", "", recipe,
-                    {.by_distribution = true, .max_kl = 1e-4, .min_top1 = 0.97});
+    const auto expect_close = [&](DType kv, double max_kl, double min_top1) {
+      recipe.kv = kv;
+      expect_verified(kFixtures + "/" + f.name, kFixtures + "/" + f.name + "/reference.safetensors", "",
+                      recipe, {.by_distribution = true, .max_kl = max_kl, .min_top1 = min_top1});
+    };
+    expect_close(DType::f16, 1e-4, 0.97);
+    expect_close(DType::i8, 0.01, 0.9);
   }
 }
 

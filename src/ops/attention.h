@@ -51,7 +51,8 @@ struct Attention {
     const double per_head = static_cast<double>(d.d_qk + d.d_v);
     const double pairs = static_cast<double>(rows) * static_cast<double>(seen) -
                          0.5 * static_cast<double>(rows) * static_cast<double>(std::min(rows, seen));
-    return {static_cast<double>(seen * d.kv_heads) * per_head * info(d.kv).block_bytes +
+    const auto scales = static_cast<double>(2 * kv_scale_bytes(d.kv));
+    return {static_cast<double>(seen * d.kv_heads) * (per_head * info(d.kv).block_bytes + scales) +
                 4.0 * static_cast<double>(rows * d.heads) * per_head,
             2.0 * static_cast<double>(d.heads) * pairs * per_head};
   }

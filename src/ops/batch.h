@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "tensor/dtype.h"
+
 namespace sluice::ops {
 
 /// Consecutive rows of the batch that are consecutive positions of one sequence.
@@ -28,9 +30,25 @@ struct PageTables {
   int64_t stride = 0;
 };
 
-/// The cached keys and values of one layer. How a page is laid out inside is private to the backend's
-/// `rope_kv` and `attention` kernels, which agree on it; a page of keys has kv_heads * d_qk * page_tokens
-/// elements, of values kv_heads * d_v * page_tokens.
+/// Keys and values may be kept as f32, f16, bf16 or i8. As i8, the d elements of one head of one token share
+/// a scale: x = scale * q, q = round(x * 127 / max|x|), ties to even, scale = max|x| / 127 as f32; scale 0
+/// below a max|x| of kTiniestKv, NaN when one of them is not finite, and q = 0 in both.
+constexpr bool is_kv_type(DType t) {
+  return t == DType::f32 || t == DType::f16 || t == DType::bf16 || t == DType::i8;
+}
+constexpr float kTiniestKv = 1e-30f;
+inline uint64_t kv_scale_bytes(DType kv) { return kv == DType::i8 ? sizeof(float) : 0; }
+
+/// Bytes of one KV head of a page: page_tokens * d elements, and then, where the type has them, the tokens'
+/// scales.
+inline uint64_t kv_head_bytes(DType kv, int64_t d, int64_t page_tokens) {
+  return static_cast<uint64_t>(page_tokens) *
+         (static_cast<uint64_t>(d) * info(kv).block_bytes + kv_scale_bytes(kv));
+}
+
+/// The cached keys and values of one layer. How a head's elements are laid out inside its page is private to
+/// the backend's `rope_kv` and `attention` kernels, which agree on it; a page of keys has kv_heads stretches
+/// of kv_head_bytes(kv, d_qk, page_tokens), one of values of kv_head_bytes(kv, d_v, page_tokens).
 struct KvCache {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;

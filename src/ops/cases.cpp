@@ -171,7 +171,7 @@ template <>
 std::vector<Case<RopeKv>> edge_cases() {
   const std::vector<ProblemSequence> batch = {{1, 0}, {5, 30}, {40, 17}, {1, 100}, {0, 3}};
   std::vector<Case<RopeKv>> out;
-  for (DType kv : {DType::f32, DType::f16, DType::bf16}) {
+  for (DType kv : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
     RopeKv::Desc d{
         .heads = 6, .kv_heads = 2, .d_qk = 24, .d_v = 20, .rope = RopeStyle::half, .rope_dims = 24, .kv = kv};
     out.push_back({d, 0, batch});
@@ -205,7 +205,7 @@ std::vector<Case<Attention>> edge_cases() {
   const std::vector<ProblemSequence> batch = {{1, 0},   {1, 15},  {1, 16},   {33, 0},
                                               {7, 250}, {1, 700}, {20, 500}, {0, 9}};
   std::vector<Case<Attention>> out;
-  for (DType kv : {DType::f32, DType::f16, DType::bf16}) {
+  for (DType kv : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
     Attention::Desc d{.heads = 6, .kv_heads = 2, .d_qk = 24, .d_v = 20, .scale = 0.2f, .kv = kv};
     out.push_back({d, 0, batch});
     d.window = 40;
@@ -225,17 +225,29 @@ std::vector<Case<Attention>> edge_cases() {
     out.push_back({d, 0, batch});
     out.push_back({d, 0, {{1, 5000}}});  // one long sequence: its segments are shared out
   }
+  // What tensor cores and tile registers compute.
+  Attention::Desc d{
+      .heads = 12, .kv_heads = 2, .d_qk = 64, .d_v = 64, .scale = 0.125f, .kv = DType::bf16, .rounded = true};
+  for (int64_t window : {0, 40, 300}) {
+    d.window = window;
+    out.push_back({d, 0, batch});
+  }
+  d = {.heads = 3, .kv_heads = 3, .d_qk = 96, .d_v = 32, .scale = 0.1f, .softcap = 5, .sinks = true};
+  d.kv = DType::bf16, d.rounded = true, d.page_tokens = 64;
+  out.push_back({d, 0, batch});
+  d.scale = 0.5f, d.softcap = 0;  // few tokens have all the weight
+  out.push_back({d, 0, {{1, 5000}}});
   return out;
 }
 template <>
 std::vector<Case<Attention>> model_cases() {
   const Attention::Desc smollm{.heads = 9, .kv_heads = 3, .d_qk = 64, .d_v = 64, .scale = 0.125f};
   const Attention::Desc llama{.heads = 32, .kv_heads = 8, .d_qk = 64, .d_v = 64, .scale = 0.125f};
-  return {{smollm, 0, {{1, 511}}},
-          {smollm, 0, {{1, 4095}}},
-          {smollm, 0, std::vector<ProblemSequence>(16, {1, 255})},
-          {smollm, 0, {{512, 0}}},
-          {llama, 0, {{1, 4095}}},
+  Attention::Desc coded = smollm;
+  coded.kv = DType::i8;
+  return {{smollm, 0, {{1, 511}}},  {smollm, 0, {{1, 4095}}},
+          {coded, 0, {{1, 4095}}},  {smollm, 0, std::vector<ProblemSequence>(16, {1, 255})},
+          {smollm, 0, {{512, 0}}},  {llama, 0, {{1, 4095}}},
           {llama, 0, {{256, 1024}}}};
 }
 

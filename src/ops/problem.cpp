@@ -110,7 +110,7 @@ const std::byte* ProblemWeight::in(const WeightLayout& layout) {
 
 ProblemCache::ProblemCache(int64_t kv_heads, int64_t d_qk, int64_t d_v, DType kv, int64_t page_tokens,
                            std::span<const ProblemSequence> sequences, uint32_t seed)
-    : kv_(kv) {
+    : kv_(kv), d_qk_(d_qk), d_v_(d_v), page_tokens_(page_tokens) {
   int64_t pages = 0;
   for (const ProblemSequence& s : sequences) {
     const int64_t needed = ceil_div<int64_t>(s.first_position + s.rows, page_tokens);
@@ -118,9 +118,9 @@ ProblemCache::ProblemCache(int64_t kv_heads, int64_t d_qk, int64_t d_v, DType kv
     pages += needed;
     tokens_ += s.first_position + s.rows;
   }
-  const auto element = static_cast<int64_t>(info(kv).block_bytes);
-  keys_ = Bytes(static_cast<size_t>(pages * kv_heads * d_qk * page_tokens * element));
-  values_ = Bytes(static_cast<size_t>(pages * kv_heads * d_v * page_tokens * element));
+  const auto heads = static_cast<uint64_t>(pages * kv_heads);
+  keys_ = Bytes(heads * kv_head_bytes(kv, d_qk, page_tokens));
+  values_ = Bytes(heads * kv_head_bytes(kv, d_v, page_tokens));
   std::vector<int32_t> order(static_cast<size_t>(pages));
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), std::mt19937(seed));
@@ -136,17 +136,47 @@ ProblemCache::ProblemCache(int64_t kv_heads, int64_t d_qk, int64_t d_v, DType kv
 }
 
 void ProblemCache::clear() {
-  for (Bytes* part : {&keys_, &values_}) std::memset(part->data(), 0, part->size());
+  constexpr int kUnwritten = 0x40;  // in every type a number of the order of what is written
+  for (Bytes* part : {&keys_, &values_}) std::memset(part->data(), kUnwritten, part->size());
+}
+
+template <typename F>
+void ProblemCache::for_each_element(const F& f) {
+  const auto part = [&](Bytes& bytes, int64_t d) {
+    const int64_t elements = d * page_tokens_;
+    std::vector<float> head(static_cast<size_t>(elements));
+    for (size_t at = 0; at < bytes.size(); at += kv_head_bytes(kv_, d, page_tokens_)) {
+      const std::byte* from = bytes.data() + at;
+      if (kv_ == DType::i8) {
+        for (int64_t i = 0; i < elements; ++i)
+          head[static_cast<size_t>(i)] = static_cast<float>(reinterpret_cast<const int8_t*>(from)[i]);
+      } else {
+        quant::dequantize_row(kv_, from, head.data(), elements);
+      }
+      for (float v : head) f(false, v);
+      for (int64_t t = 0; t < page_tokens_ && kv_scale_bytes(kv_) > 0; ++t) {
+        float scale;
+        std::memcpy(&scale, from + elements + t * 4, sizeof scale);
+        f(true, scale);
+      }
+    }
+  };
+  part(keys_, d_qk_);
+  part(values_, d_v_);
 }
 
 std::vector<float> ProblemCache::contents() {
   std::vector<float> out;
-  for (Bytes* part : {&keys_, &values_}) {
-    const auto count = static_cast<int64_t>(part->size() / info(kv_).block_bytes);
-    const size_t start = out.size();
-    out.resize(start + static_cast<size_t>(count));
-    quant::dequantize_row(kv_, part->data(), out.data() + start, count);
-  }
+  for_each_element([&](bool, float v) { out.push_back(v); });
+  return out;
+}
+
+std::vector<double> ProblemCache::tolerances(double error) {
+  std::vector<double> out;
+  for_each_element([&](bool is_scale, float v) {
+    const double step = is_scale ? 0 : kv_ == DType::i8 ? 1 : 2 * kv_eps(kv_) * std::abs(v);
+    out.push_back(step + error);
+  });
   return out;
 }
 
@@ -379,8 +409,8 @@ std::vector<float> Problem<RopeKv>::outputs() {
 std::vector<double> Problem<RopeKv>::tolerances() {
   const double value = 64 * kEps * 10;  // of values of the order of 1 to 10
   std::vector<double> out(qkv_in.size(), value);
-  // A rounding to the page's type may go either way.
-  for (float v : cache.contents()) out.push_back(value + 2 * kv_eps(desc.kv) * std::abs(v));
+  const std::vector<double> pages = cache.tolerances(value);
+  out.insert(out.end(), pages.begin(), pages.end());
   return out;
 }
 
@@ -441,7 +471,8 @@ std::vector<double> Problem<Attention>::tolerances() const {
       const double distance = desc.alibi ? s.first_position + s.rows : 0;
       const double score =
           4 * kEps * (std::abs(desc.scale) * norm * longest_key + desc.softcap + distance + 4);
-      // Each weight rounded by half a step: an average of values of the order of 1 moves by no more than a step.
+      // Each weight rounded by half a step: an average of values of the order of 1 moves by no more than a
+      // step.
       const double rounding = desc.rounded ? kv_eps(desc.kv) : 0;
       tolerance.insert(tolerance.end(), static_cast<size_t>(desc.d_v), 2 * score * largest_value + rounding);
     }

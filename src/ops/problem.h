@@ -68,12 +68,22 @@ class ProblemCache {
   size_t key_bytes() const { return keys_.size(); }
   size_t value_bytes() const { return values_.size(); }
   size_t table_bytes() const { return tables_.size() * sizeof(int32_t); }
+  /// Fills all pages with numbers that stay where nothing is written.
   void clear();
-  /// The values of all pages as floats, in whatever order the backend keeps them.
+  /// All that pages hold, as floats, in whatever order the backend keeps it: of types with scales the codes
+  /// of a head, then its scales.
   std::vector<float> contents();
+  /// How far each of them may be off when the values that were stored are off by `error`: a rounding to the
+  /// page's type may go either way.
+  std::vector<double> tolerances(double error);
 
  private:
+  /// f(whether it is a scale, the element) for all that pages hold.
+  template <typename F>
+  void for_each_element(const F& f);
+
   DType kv_;
+  int64_t d_qk_, d_v_, page_tokens_;
   int64_t stride_ = 0, rows_ = 0, tokens_ = 0;
   Bytes keys_, values_;
   std::vector<int32_t> tables_;

@@ -49,7 +49,7 @@ struct RopeKv {
     NormKind qk_norm_kind = NormKind::rms;
     bool norm_after_rope = false;
     float eps = 1e-6f;
-    DType kv = DType::f16;  // f32, f16 or bf16
+    DType kv = DType::f16;  // see is_kv_type
     int64_t page_tokens = 32;
     template <typename Self, typename V>
     static void fields(Self& s, V&& v) {

@@ -317,9 +317,9 @@ class Lowering {
     const auto it = std::find_if(program_.groups.begin(), program_.groups.end(),
                                  [&](const KvGroup& g) { return g.window == window_of(a); });
     cache.group = static_cast<int32_t>(it - program_.groups.begin());
-    const uint64_t elem = info(recipe_.kv).block_bytes;
-    cache.key_page_bytes = static_cast<uint64_t>(a.kv_heads * a.d_qk * recipe_.page_tokens) * elem;
-    cache.value_page_bytes = static_cast<uint64_t>(a.kv_heads * a.d_v * recipe_.page_tokens) * elem;
+    const auto heads = static_cast<uint64_t>(a.kv_heads);
+    cache.key_page_bytes = heads * ops::kv_head_bytes(recipe_.kv, a.d_qk, recipe_.page_tokens);
+    cache.value_page_bytes = heads * ops::kv_head_bytes(recipe_.kv, a.d_v, recipe_.page_tokens);
     program_.caches.push_back(cache);
     return static_cast<int32_t>(program_.caches.size() - 1);
   }

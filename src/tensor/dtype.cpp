@@ -15,8 +15,8 @@ constexpr std::array kInfo = {
 };
 
 constexpr std::pair<std::string_view, DType> kAliases[] = {
-    {"float32", DType::f32}, {"fp32", DType::f32}, {"float", DType::f32},    {"float16", DType::f16},
-    {"fp16", DType::f16},    {"half", DType::f16}, {"bfloat16", DType::bf16}};
+    {"float32", DType::f32}, {"fp32", DType::f32}, {"float", DType::f32},     {"float16", DType::f16},
+    {"fp16", DType::f16},    {"half", DType::f16}, {"bfloat16", DType::bf16}, {"int8", DType::i8}};
 
 }  // namespace
 

@@ -78,7 +78,10 @@ void RecipeOptions::declare(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "float"}));
   app.add_option(
          "--kv_dtype", kv_dtype,
-         "Type of cached keys and values: auto (fp16; fp32 with --activations float), fp32, fp16, bf16")
+         "Type of cached keys and values: auto (fp16; fp32 with --activations float), fp32, fp16, bf16 "
+         "(fastest on CPUs that multiply bf16), int8 (on CPUs; half of fp16's memory, a scale for each head "
+         "of a "
+         "token)")
       ->type_name("TYPE");
   number("--max_seq_len,--max_model_len", base.max_seq_len,
          "Tokens of one sequence, prompt and output [the model's, at most 4096]");
@@ -111,8 +114,9 @@ Result<model::Recipe> RecipeOptions::recipe() const {
     recipe.kv = activations == "float" ? DType::f32 : DType::f16;
   } else {
     const auto dtype = dtype_from_name(kv_dtype);
-    if (!dtype || (*dtype != DType::f32 && *dtype != DType::f16 && *dtype != DType::bf16))
-      return invalid_argument("--kv_dtype {}: choose one of auto, fp32, fp16, bf16", kv_dtype.substr(0, 32));
+    if (!dtype || !ops::is_kv_type(*dtype))
+      return invalid_argument("--kv_dtype {}: choose one of auto, fp32, fp16, bf16, int8",
+                              kv_dtype.substr(0, 32));
     recipe.kv = *dtype;
   }
   return recipe;

@@ -28,11 +28,11 @@ struct Blocking {
   int64_t heads;        // of a block
   int64_t tokens;       // of a block
 
-  explicit Blocking(const Desc& d)
+  Blocking(const Desc& d, int64_t rows)
       : group(d.heads / d.kv_heads),
-        head_blocks(ceil_div(group, kQueryRows)),
+        head_blocks(ceil_div(group, rows)),
         heads(ceil_div(group, head_blocks)),
-        tokens(std::max<int64_t>(1, kQueryRows / heads)) {}
+        tokens(std::max<int64_t>(1, rows / heads)) {}
 
   int64_t blocks(const Desc& d, const ops::SequenceRows& s) const {
     return ceil_div<int64_t>(s.rows, tokens) * d.kv_heads * head_blocks;
@@ -58,13 +58,13 @@ int64_t first_segment(const Desc& d, const QueryBlock& b) {
 int64_t end_segment(const QueryBlock& b) { return b.last_position() / kSegment + 1; }
 
 uint64_t partial_bytes(const Desc& d) {
-  return 2 * scratch_bytes<float>(kQueryRows) + scratch_bytes<float>(kQueryRows * d.d_v);
+  return 2 * scratch_bytes<float>(kMostQueryRows) + scratch_bytes<float>(kMostQueryRows * d.d_v);
 }
 Partial take_partial(const Desc& d, Workspace& w) {
   Partial p;
-  p.top = w.take<float>(kQueryRows);
-  p.total = w.take<float>(kQueryRows);
-  p.sum = w.take<float>(kQueryRows * d.d_v);
+  p.top = w.take<float>(kMostQueryRows);
+  p.total = w.take<float>(kMostQueryRows);
+  p.sum = w.take<float>(kMostQueryRows * d.d_v);
   return p;
 }
 Partial partial_at(const Desc& d, std::byte* base, int64_t index) {
@@ -83,13 +83,13 @@ struct BlockScratch {
   Partial segment, all;
 
   static uint64_t bytes(const Desc& d) {
-    return scratch_bytes<float>(kQueryRows * d.d_qk) + scratch_bytes<float>(kQueryRows * kScoreStride) +
-           2 * partial_bytes(d);
+    return scratch_bytes<float>(kMostQueryRows * d.d_qk) +
+           scratch_bytes<float>(kMostQueryRows * kScoreStride) + 2 * partial_bytes(d);
   }
   BlockScratch(const Desc& d, std::byte* base, int worker) {
     Workspace w(base + static_cast<uint64_t>(worker) * bytes(d));
-    queries = w.take<float>(kQueryRows * d.d_qk);
-    scores = w.take<float>(kQueryRows * kScoreStride);
+    queries = w.take<float>(kMostQueryRows * d.d_qk);
+    scores = w.take<float>(kMostQueryRows * kScoreStride);
     segment = take_partial(d, w);
     all = take_partial(d, w);
   }
@@ -174,11 +174,32 @@ void check_pages(const AttentionCall& c) {
   }
 }
 
-void run_attention(const AttentionFunctions& f, const Desc& d, const Attention::Args& a,
-                   const ops::Launch& launch) {
+std::string refuses(const Desc& d) {
+  if (!ops::is_kv_type(d.kv)) return "KV pages hold f32, f16, bf16 or i8";
+  if (d.kv_heads <= 0 || d.heads % d.kv_heads != 0) return "heads are not a multiple of kv_heads";
+  if (d.page_tokens % 16 != 0 || kSegment % d.page_tokens != 0)
+    return "page_tokens is not 16, 32, 64, 128 or 256";
+  return {};
+}
+
+/// What is worth a kernel of its own for bf16: all else is as without it.
+std::string refuses_but_pairs(const Desc& d) {
+  if (d.kv != DType::bf16 || !d.rounded) return "is for keys and values in bf16 and queries rounded to it";
+  return refuses(d);
+}
+
+}  // namespace
+
+std::string tiles_refuse(const Desc& d) {
+  if (d.d_qk % 32 != 0 || d.d_v % 32 != 0) return "heads are not of a multiple of 32 dimensions";
+  if (d.page_tokens % 32 != 0) return "page_tokens is not a multiple of 32";
+  return refuses_but_pairs(d);
+}
+
+void run_attention(const AttentionFunctions& f, const Desc& d, const Attention::Args& a, ThreadPool& pool,
+                   std::byte* workspace) {
   const AttentionCall call{d, a};
-  const Blocking blocking(d);
-  ThreadPool& pool = pool_of(launch);
+  const Blocking blocking(d, f.query_rows);
   check_pages(call);
   int64_t blocks = 0, longest = 0;
   for (const ops::SequenceRows& s : a.sequences) {
@@ -186,47 +207,50 @@ void run_attention(const AttentionFunctions& f, const Desc& d, const Attention::
     longest = std::max<int64_t>(longest, s.first_position + s.rows);
   }
   const bool shared = pool.threads() > 1 && blocks < kFewBlocks * pool.threads() && longest > 2 * kSegment;
-  (shared ? run_shared_segments : run_whole_blocks)(f, call, blocking, blocks, pool, launch.workspace);
+  (shared ? run_shared_segments : run_whole_blocks)(f, call, blocking, blocks, pool, workspace);
 }
 
-uint64_t workspace_bytes(const Desc& d, int64_t, int threads) {
+uint64_t attention_workspace_bytes(const Desc& d, int threads) {
   const auto t = static_cast<uint64_t>(threads);
   return t * BlockScratch::bytes(d) + kFewBlocks * t * (1 + kWave) * partial_bytes(d);
 }
 
-std::string refuses(const Desc& d) {
-  if (!is_kv_dtype(d.kv)) return "KV pages hold f32, f16 or bf16";
-  if (d.kv_heads <= 0 || d.heads % d.kv_heads != 0) return "heads are not a multiple of kv_heads";
-  if (d.page_tokens % 16 != 0 || kSegment % d.page_tokens != 0)
-    return "page_tokens is not 16, 32, 64, 128 or 256";
-  return {};
-}
+namespace {
 
 template <Isa I>
 const AttentionFunctions& functions() {
   if constexpr (I == Isa::scalar) return scalar_attention_functions();
   if constexpr (I == Isa::avx2) return avx2_attention_functions();
   if constexpr (I == Isa::avx512) return avx512_attention_functions();
+  if constexpr (I == Isa::avx512bf16) return avx512bf16_attention_functions();
+  if constexpr (I == Isa::amx) return amx_attention_functions();
 }
 
 template <Isa I>
 void add_kernel(ops::Kernels& kernels, std::string_view name) {
   kernels.add(ops::Kernel<Attention>{
       .name = name,
-      .refuses = refuses,
+      .refuses = I == Isa::amx          ? tiles_refuse
+                 : I == Isa::avx512bf16 ? refuses_but_pairs
+                                        : refuses,
       .seconds =
           [](const Desc& d, int64_t rows) {
-            constexpr double kFlops[] = {2e9, 25e9, 50e9};
+            constexpr double kFlops[] = {2e9, 25e9, 50e9, 50e9, 90e9, 200e9};  // by Isa
             return roofline_seconds(Attention::cost(d, rows, rows), {10e9, kFlops[static_cast<size_t>(I)]});
           },
-      .run = [](const Desc& d, const Attention::Args& a,
-                const ops::Launch& launch) { run_attention(functions<I>(), d, a, launch); },
-      .workspace_bytes = workspace_bytes});
+      .run =
+          [](const Desc& d, const Attention::Args& a, const ops::Launch& launch) {
+            run_attention(functions<I>(), d, a, pool_of(launch), launch.workspace);
+          },
+      .workspace_bytes = [](const Desc& d, int64_t,
+                            int threads) { return attention_workspace_bytes(d, threads); }});
 }
 
 }  // namespace
 
 void register_attention_kernels(ops::Kernels& kernels, Isa isa) {
+  if (isa >= Isa::amx) add_kernel<Isa::amx>(kernels, "cpu.attention.amx");
+  if (includes(isa, Isa::avx512bf16)) add_kernel<Isa::avx512bf16>(kernels, "cpu.attention.avx512bf16");
   if (isa >= Isa::avx512) add_kernel<Isa::avx512>(kernels, "cpu.attention.avx512");
   if (isa >= Isa::avx2) add_kernel<Isa::avx2>(kernels, "cpu.attention.avx2");
   add_kernel<Isa::scalar>(kernels, "cpu.attention.scalar");

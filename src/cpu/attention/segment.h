@@ -35,19 +35,47 @@ SLUICE_SIMD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 SLUICE_SIMD int64_t larger(int64_t a, int64_t b) { return a < b ? b : a; }
 
 template <DType D>
-constexpr int64_t kElementBytes = D == DType::f32 ? 4 : 2;
+constexpr int64_t kElementBytes = D == DType::f32  ? 4
+                                  : D == DType::i8 ? 1
+                                                   : 2;
+template <DType D>
+constexpr bool kHasScales = D == DType::i8;
 
 template <DType D>
 SLUICE_SIMD F32 load_kv(const std::byte* p) {
   if constexpr (D == DType::f16) return load_f16(p);
   if constexpr (D == DType::bf16) return load_bf16(p);
+  if constexpr (D == DType::i8) return to_f32(load_i8(p));
   if constexpr (D == DType::f32) return load(reinterpret_cast<const float*>(p));
 }
 template <DType D>
 SLUICE_SIMD F32 load_kv_first(const std::byte* p, int64_t n) {
   if constexpr (D == DType::f16) return load_f16_first(p, n);
   if constexpr (D == DType::bf16) return load_bf16_first(p, n);
+  if constexpr (D == DType::i8) {
+    std::byte bytes[kLanes] = {};
+    __builtin_memcpy(bytes, p, static_cast<size_t>(n < kLanes ? n : kLanes));
+    return load_kv<D>(bytes);
+  }
   if constexpr (D == DType::f32) return load_first(reinterpret_cast<const float*>(p), n);
+}
+
+/// The two floats of each lane's pair of bf16.
+SLUICE_SIMD void unpair(I32 pair, F32 (&out)[2]) {
+  out[0] = as_f32(shift<16>(pair));
+  out[1] = as_f32(bit_and(pair, set1(static_cast<int32_t>(0xffff0000))));
+}
+
+/// Whether queries and weights are rounded to bf16 too, so that pairs are multiplied by one instruction.
+#ifdef SLUICE_WITH_BF16
+SLUICE_SIMD bool multiplies_pairs(const ops::Attention::Desc& d) { return d.kv == DType::bf16 && d.rounded; }
+#else
+SLUICE_SIMD bool multiplies_pairs(const ops::Attention::Desc&) { return false; }
+#endif
+// Generic in V: an instruction set without dot_bf16 must not need its name.
+template <typename V>
+SLUICE_SIMD F32 dot_pair(F32 sum, V pair, const float* x) {
+  return dot_bf16(sum, pair, splat_bytes(x));
 }
 
 /// Positions of a block's queries and of the segment, and where their pages are.
@@ -68,12 +96,26 @@ struct SegmentView {
     const ops::PageTables& tables = call.a.cache.tables;
     return tables.pages[block.table * tables.stride + (start + token) / call.d.page_tokens];
   }
+  /// Which stretch of the cache, counted in heads of pages, holds the block's KV head of a token.
+  int64_t head(int64_t token) const { return page(token) * call.d.kv_heads + block.kv_head; }
 };
 
-/// Scores of vectors [from, from + V * kLanes) of tokens, all in one page, for R rows.
+/// kv_head_bytes() of a type known at compile time.
+template <DType D>
+SLUICE_SIMD int64_t head_bytes(int64_t d, int64_t page_tokens) {
+  return page_tokens * (d * kElementBytes<D> + (kHasScales<D> ? 4 : 0));
+}
+/// Where the scale of the token in `slot` lies, if the type has scales.
+template <DType D>
+SLUICE_SIMD const std::byte* scale_of(const std::byte* head, int64_t d, int64_t page_tokens, int64_t slot) {
+  return head + d * page_tokens * kElementBytes<D> + slot * 4;
+}
+
+/// Scores of V vectors of tokens, all in one page, for R rows. `keys` and, where the type has them, `scales`
+/// are those of the first token.
 template <DType D, int R, int V>
-SLUICE_SIMD void score_vectors(const std::byte* keys, int64_t page_tokens, int64_t d_qk, const float* queries,
-                               float* scores) {
+SLUICE_SIMD void score_vectors(const std::byte* keys, const std::byte* scales, int64_t page_tokens,
+                               int64_t d_qk, const float* queries, float* scores) {
   F32 sum[V][R];
   for (int v = 0; v < V; ++v) {
     for (int r = 0; r < R; ++r) sum[v][r] = zero();
@@ -85,27 +127,73 @@ SLUICE_SIMD void score_vectors(const std::byte* keys, int64_t page_tokens, int64
     }
   }
   for (int v = 0; v < V; ++v) {
+    F32 scale = set1(1.0f);
+    if constexpr (kHasScales<D>) scale = load(reinterpret_cast<const float*>(scales) + v * kLanes);
+    for (int r = 0; r < R; ++r)
+      store(scores + r * kScoreStride + v * kLanes, kHasScales<D> ? mul(sum[v][r], scale) : sum[v][r]);
+  }
+}
+
+/// The same of pairs of bf16; `Dot`: queries are pairs, too.
+template <bool Dot, int R, int V>
+SLUICE_SIMD void score_pairs(const std::byte* keys, int64_t slot, int64_t page_tokens, int64_t d_qk,
+                             const float* queries, float* scores) {
+  F32 sum[V][R];
+  for (int v = 0; v < V; ++v) {
+    for (int r = 0; r < R; ++r) sum[v][r] = zero();
+  }
+  const std::byte* pairs = keys + slot * 4;
+  for (int64_t i = 0; i + 1 < d_qk; i += 2, pairs += page_tokens * 4, queries += Dot ? R : 2 * R) {
+    for (int v = 0; v < V; ++v) {
+      const I32 pair = load_bytes(pairs + v * kLanes * 4);
+      if constexpr (Dot) {
+        unroll<R>([&](auto row) {
+          constexpr int r = decltype(row)::value;
+          sum[v][r] = dot_pair(sum[v][r], pair, queries + r);
+        });
+      } else {
+        F32 k[2];
+        unpair(pair, k);
+        for (int r = 0; r < R; ++r) sum[v][r] = fma(set1(queries[r]), k[0], sum[v][r]);
+        for (int r = 0; r < R; ++r) sum[v][r] = fma(set1(queries[R + r]), k[1], sum[v][r]);
+      }
+    }
+  }
+  if (d_qk % 2 == 1) {
+    const std::byte* last = keys + ((d_qk - 1) * page_tokens + slot) * 2;
+    for (int v = 0; v < V; ++v) {
+      const F32 k = load_bf16(last + v * kLanes * 2);
+      for (int r = 0; r < R; ++r) sum[v][r] = fma(set1(queries[r]), k, sum[v][r]);
+    }
+  }
+  for (int v = 0; v < V; ++v) {
     for (int r = 0; r < R; ++r) store(scores + r * kScoreStride + v * kLanes, sum[v][r]);
   }
 }
 
-template <DType D>
+template <DType D, bool Dot>
 SLUICE_SIMD void score(const SegmentView& s, const float* queries, float* scores) {
   const ops::Attention::Desc& d = s.call.d;
-  const int64_t head_bytes = d.d_qk * d.page_tokens * kElementBytes<D>;
   for (int64_t t = s.begin / kLanes * kLanes; t < s.end;) {
     const int64_t slot = t % d.page_tokens;
-    const std::byte* keys = s.call.a.cache.keys + (s.page(t) * d.kv_heads + s.block.kv_head) * head_bytes +
-                            slot * kElementBytes<D>;
+    const std::byte* head = s.call.a.cache.keys + s.head(t) * head_bytes<D>(d.d_qk, d.page_tokens);
+    const std::byte* keys = head + slot * kElementBytes<D>;
+    const std::byte* scales = scale_of<D>(head, d.d_qk, d.page_tokens, slot);
     const bool two = slot + 2 * kLanes <= d.page_tokens && t + kLanes < s.end;
     for_each_group(s.block.rows(), [&](auto group, int64_t first) {
       constexpr int R = decltype(group)::value;
       const float* q = queries + first * d.d_qk;
       float* out = scores + first * kScoreStride + t;
-      if (two) {
-        score_vectors<D, R, 2>(keys, d.page_tokens, d.d_qk, q, out);
+      if constexpr (D == DType::bf16) {
+        if (two) {
+          score_pairs<Dot, R, 2>(head, slot, d.page_tokens, d.d_qk, q, out);
+        } else {
+          score_pairs<Dot, R, 1>(head, slot, d.page_tokens, d.d_qk, q, out);
+        }
+      } else if (two) {
+        score_vectors<D, R, 2>(keys, scales, d.page_tokens, d.d_qk, q, out);
       } else {
-        score_vectors<D, R, 1>(keys, d.page_tokens, d.d_qk, q, out);
+        score_vectors<D, R, 1>(keys, scales, d.page_tokens, d.d_qk, q, out);
       }
     });
     t += two ? 2 * kLanes : kLanes;
@@ -151,7 +239,7 @@ template <DType D, int R, int C, bool Whole>
 SLUICE_SIMD void weigh_columns(const SegmentView& s, int64_t begin, int64_t end, int64_t column,
                                int64_t lanes, const float* weights, float* sum) {
   const ops::Attention::Desc& d = s.call.d;
-  const int64_t token_bytes = d.d_v * kElementBytes<D>, head_bytes = d.page_tokens * token_bytes;
+  const int64_t token_bytes = d.d_v * kElementBytes<D>;
   F32 acc[C][R];
   unroll<C * R>([&](auto index) {
     constexpr int c = decltype(index)::value / R, r = decltype(index)::value % R;
@@ -161,7 +249,7 @@ SLUICE_SIMD void weigh_columns(const SegmentView& s, int64_t begin, int64_t end,
   for (int64_t t = begin; t < end;) {
     const int64_t slot = t % d.page_tokens;
     const int64_t page_end = smaller(t - slot + d.page_tokens, end);
-    const std::byte* v = s.call.a.cache.values + (s.page(t) * d.kv_heads + s.block.kv_head) * head_bytes +
+    const std::byte* v = s.call.a.cache.values + s.head(t) * head_bytes<D>(d.d_v, d.page_tokens) +
                          slot * token_bytes + column * kElementBytes<D>;
     for (; t < page_end; ++t, v += token_bytes) {
       F32 value[C];
@@ -180,24 +268,87 @@ SLUICE_SIMD void weigh_columns(const SegmentView& s, int64_t begin, int64_t end,
   });
 }
 
+/// The same of pairs of bf16. `Dot`: weights are pairs, too. Where only one of a pair is seen, the other
+/// counts as 0.
+template <bool Dot, int R, int C, bool Whole>
+SLUICE_SIMD void weigh_pairs(const SegmentView& s, int64_t begin, int64_t end, int64_t column, int64_t lanes,
+                             const float* weights, float* sum) {
+  const ops::Attention::Desc& d = s.call.d;
+  F32 acc[C][R];
+  unroll<C * R>([&](auto index) {
+    constexpr int c = decltype(index)::value / R, r = decltype(index)::value % R;
+    const float* from = sum + r * d.d_v + c * kLanes;
+    acc[c][r] = Whole ? load(from) : load_first(from, lanes);
+  });
+  for (int64_t t = begin / 2 * 2; t < end;) {
+    const int64_t slot = t % d.page_tokens;
+    const int64_t page_end = smaller(t - slot + d.page_tokens, end);
+    const std::byte* v = s.call.a.cache.values + s.head(t) * head_bytes<DType::bf16>(d.d_v, d.page_tokens) +
+                         (slot / 2 * d.d_v + column) * 4;
+    for (; t < page_end; t += 2, v += d.d_v * 4) {
+      uint32_t seen = 0xffffffff;
+      if (t < begin) seen &= 0xffff0000;
+      if (t + 1 >= end) seen &= 0x0000ffff;
+      I32 pair[C];
+      for (int c = 0; c < C; ++c) {
+        pair[c] = Whole ? load_bytes(v + c * kLanes * 4)
+                        : as_i32(load_first(reinterpret_cast<const float*>(v), lanes));
+        pair[c] = bit_and(pair[c], set1(static_cast<int32_t>(seen)));
+      }
+      if constexpr (Dot) {
+        unroll<R>([&](auto row) {
+          constexpr int r = decltype(row)::value;
+          for (int c = 0; c < C; ++c)
+            acc[c][r] = dot_pair(acc[c][r], pair[c], weights + r * kScoreStride + t / 2);
+        });
+      } else {
+        F32 value[C][2];
+        for (int c = 0; c < C; ++c) unpair(pair[c], value[c]);
+        unroll<R>([&](auto row) {
+          constexpr int r = decltype(row)::value;
+          for (int j = 0; j < 2; ++j) {
+            if (t + j < begin || t + j >= end) continue;
+            const F32 weight = set1(weights[r * kScoreStride + t + j]);
+            for (int c = 0; c < C; ++c) acc[c][r] = fma(weight, value[c][j], acc[c][r]);
+          }
+        });
+      }
+    }
+  }
+  unroll<C * R>([&](auto index) {
+    constexpr int c = decltype(index)::value / R, r = decltype(index)::value % R;
+    store_first(sum + r * d.d_v + c * kLanes, acc[c][r], Whole ? kLanes : lanes);
+  });
+}
+
 /// The same for all dimensions.
-template <DType D, int R>
+template <DType D, bool Dot, int R>
 SLUICE_SIMD void weigh_tokens(const SegmentView& s, int64_t begin, int64_t end, const float* weights,
                               float* sum) {
   constexpr int C = R <= 4 && kMaxPanel > 4 ? 4 : 2;
   const int64_t d_v = s.call.d.d_v;
   int64_t column = 0;
-  for (; column + C * kLanes <= d_v; column += C * kLanes)
-    weigh_columns<D, R, C, true>(s, begin, end, column, kLanes, weights, sum + column);
-  for (; column < d_v; column += kLanes)
-    weigh_columns<D, R, 1, false>(s, begin, end, column, smaller(d_v - column, kLanes), weights,
-                                  sum + column);
+  for (; column + C * kLanes <= d_v; column += C * kLanes) {
+    if constexpr (D == DType::bf16) {
+      weigh_pairs<Dot, R, C, true>(s, begin, end, column, kLanes, weights, sum + column);
+    } else {
+      weigh_columns<D, R, C, true>(s, begin, end, column, kLanes, weights, sum + column);
+    }
+  }
+  for (; column < d_v; column += kLanes) {
+    const int64_t lanes = smaller(d_v - column, kLanes);
+    if constexpr (D == DType::bf16) {
+      weigh_pairs<Dot, R, 1, false>(s, begin, end, column, lanes, weights, sum + column);
+    } else {
+      weigh_columns<D, R, 1, false>(s, begin, end, column, lanes, weights, sum + column);
+    }
+  }
 }
 
 /// Each row takes the tokens that it sees in rising order; those that all rows of a group see, together. A
 /// value is not even multiplied by the 0 that a row which does not see it has as its weight: it may be
-/// infinite.
-template <DType D>
+/// infinite. A pair of tokens is not torn apart.
+template <DType D, bool Dot>
 SLUICE_SIMD void weigh_values(const SegmentView& s, const float* weights, const Partial& out) {
   const int64_t d_v = s.call.d.d_v;
   for_each_group(s.block.rows(), [&](auto group, int64_t first) {
@@ -205,41 +356,98 @@ SLUICE_SIMD void weigh_values(const SegmentView& s, const float* weights, const 
     const float* w = weights + first * kScoreStride;
     float* sum = out.sum + first * d_v;
     for (int64_t i = 0; i < R * d_v; ++i) sum[i] = 0;
-    const int64_t common_begin = larger(s.first(first + R - 1), s.begin);
-    const int64_t common_end = larger(smaller(s.last(first), s.end), common_begin);
+    constexpr int64_t kTogether = D == DType::bf16 ? 2 : 1;
+    const int64_t common_begin =
+        (larger(s.first(first + R - 1), s.begin) + kTogether - 1) / kTogether * kTogether;
+    const int64_t common_end = larger(smaller(s.last(first), s.end) / kTogether * kTogether, common_begin);
     for (int64_t r = 0; r < R; ++r) {
       const int64_t begin = larger(s.first(first + r), s.begin);
       const int64_t end = smaller(smaller(s.last(first + r), s.end), common_begin);
-      if (begin < end) weigh_tokens<D, 1>(s, begin, end, w + r * kScoreStride, sum + r * d_v);
+      if (begin < end) weigh_tokens<D, Dot, 1>(s, begin, end, w + r * kScoreStride, sum + r * d_v);
     }
-    if (common_begin < common_end) weigh_tokens<D, R>(s, common_begin, common_end, w, sum);
+    if (common_begin < common_end) weigh_tokens<D, Dot, R>(s, common_begin, common_end, w, sum);
     for (int64_t r = 0; r < R; ++r) {
       const int64_t begin = larger(s.first(first + r), common_end);
       const int64_t end = smaller(s.last(first + r), s.end);
-      if (begin < end) weigh_tokens<D, 1>(s, begin, end, w + r * kScoreStride, sum + r * d_v);
+      if (begin < end) weigh_tokens<D, Dot, 1>(s, begin, end, w + r * kScoreStride, sum + r * d_v);
     }
   });
 }
 
+/// The weights of all rows times the scales of the values.
 template <DType D>
-static void attend_as(const SegmentView& s, const float* queries, float* scores, const Partial& out) {
-  score<D>(s, queries, scores);
-  for (int64_t row = 0; row < s.block.rows(); ++row) softmax_row(s, row, scores + row * kScoreStride, out);
-  weigh_values<D>(s, scores, out);
+SLUICE_SIMD void scale_weights(const SegmentView& s, float* weights) {
+  const ops::Attention::Desc& d = s.call.d;
+  for (int64_t t = s.begin / kLanes * kLanes; t < s.end; t += kLanes) {
+    const std::byte* head = s.call.a.cache.values + s.head(t) * head_bytes<D>(d.d_v, d.page_tokens);
+    const F32 scale =
+        load(reinterpret_cast<const float*>(scale_of<D>(head, d.d_v, d.page_tokens, t % d.page_tokens)));
+    for (int64_t row = 0; row < s.block.rows(); ++row) {
+      float* w = weights + row * kScoreStride + t;
+      store(w, mul(load(w), scale));
+    }
+  }
 }
 
-static void attend(const AttentionCall& call, const QueryBlock& block, int64_t segment, const float* queries,
-                   float* scores, const Partial& out) {
+/// The weights of all rows as pairs of bf16, each row's from its start on.
+SLUICE_SIMD void round_weights(const SegmentView& s, float* weights) {
+  for (int64_t row = 0; row < s.block.rows(); ++row) {
+    float* w = weights + row * kScoreStride;
+    auto* pairs = reinterpret_cast<std::byte*>(w);
+    for (int64_t t = s.begin / kLanes * kLanes; t < s.end; t += kLanes)
+      store_bf16(pairs + t * 2, load(w + t));
+  }
+}
+
+template <DType D, bool Dot = false>
+static void attend_as(const SegmentView& s, const float* queries, float* scores, const Partial& out) {
+  score<D, Dot>(s, queries, scores);
+  for (int64_t row = 0; row < s.block.rows(); ++row) softmax_row(s, row, scores + row * kScoreStride, out);
+  if constexpr (kHasScales<D>) scale_weights<D>(s, scores);
+  if constexpr (Dot) round_weights(s, scores);
+  weigh_values<D, Dot>(s, scores, out);
+}
+
+SLUICE_SIMD SegmentView segment_view(const AttentionCall& call, const QueryBlock& block, int64_t segment) {
   SegmentView s{call, block, segment * kSegment, 0, 0};
   const int64_t first = s.first(0), last = s.last(block.rows() - 1);
   s.begin = first > 0 ? first : 0;
   s.end = last < kSegment ? last : kSegment;
+  return s;
+}
+
+[[maybe_unused]] static void attend(const AttentionCall& call, const QueryBlock& block, int64_t segment,
+                                    const float* queries, float* scores, const Partial& out) {
+  const SegmentView s = segment_view(call, block, segment);
   if (call.d.kv == DType::f16) return attend_as<DType::f16>(s, queries, scores, out);
+#ifdef SLUICE_WITH_BF16
+  if (multiplies_pairs(call.d)) return attend_as<DType::bf16, true>(s, queries, scores, out);
+#endif
   if (call.d.kv == DType::bf16) return attend_as<DType::bf16>(s, queries, scores, out);
+  if (call.d.kv == DType::i8) return attend_as<DType::i8>(s, queries, scores, out);
   attend_as<DType::f32>(s, queries, scores, out);
 }
 
-static void load_queries(const AttentionCall& call, const QueryBlock& block, float* queries) {
+/// A query rounded to bf16, its elements R floats apart; or, as `pairs`, two of them in one.
+template <int R>
+SLUICE_SIMD void load_rounded(const float* q, int64_t d_qk, bool pairs, float* out) {
+  for (int64_t i = 0; i < d_qk; i += kLanes) {
+    uint16_t halves[kLanes];
+    store_bf16(halves, load_first(q + i, d_qk - i));
+    for (int64_t j = 0; j < kLanes && i + j < d_qk; ++j) {
+      const int64_t e = i + j;
+      if (pairs && (e | 1) < d_qk) {
+        __builtin_memcpy(reinterpret_cast<std::byte*>(out + e / 2 * R) + e % 2 * 2, halves + j, 2);
+      } else {
+        const uint32_t bits = static_cast<uint32_t>(halves[j]) << 16;
+        __builtin_memcpy(out + (pairs ? e / 2 : e) * R, &bits, 4);
+      }
+    }
+  }
+}
+
+[[maybe_unused]] static void load_queries(const AttentionCall& call, const QueryBlock& block,
+                                          float* queries) {
   const int64_t d_qk = call.d.d_qk;
   for_each_group(block.rows(), [&](auto group, int64_t first) {
     constexpr int R = decltype(group)::value;
@@ -249,6 +457,10 @@ static void load_queries(const AttentionCall& call, const QueryBlock& block, flo
       const float* q = static_cast<const float*>(call.a.q.data) +
                        (block.first_row + row / block.heads) * call.a.q.stride +
                        (block.first_head + row % block.heads) * d_qk;
+      if (call.d.kv == DType::bf16 && call.d.rounded) {
+        load_rounded<R>(q, d_qk, multiplies_pairs(call.d), out + r);
+        continue;
+      }
       for (int64_t i = 0; i < d_qk; ++i) out[i * R + r] = q[i];
     }
   });

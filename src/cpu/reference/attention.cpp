@@ -25,16 +25,17 @@ struct Query {
   int64_t first() const { return d.window > 0 ? std::max<int64_t>(0, position - d.window + 1) : 0; }
 
   float query_element(float x) const {
-    if (!d.rounded || d.kv == DType::f32) return x;
+    if (!d.rounded || d.kv == DType::f32 || d.kv == DType::i8) return x;
     return d.kv == DType::f16 ? f16_to_f32(f32_to_f16(x)) : bf16_to_f32(f32_to_bf16(x));
   }
 
   double score(int64_t j) const {
     const float* q = a.q.f32(row) + head * d.d_qk;
-    const std::byte* keys = key_block(d, a.cache, page(j), kv_head());
+    std::byte* keys = key_block(d, a.cache, page(j), kv_head());
     double dot = 0;
     for (int64_t i = 0; i < d.d_qk; ++i)
-      dot += double{query_element(q[i])} * load_element(d.kv, keys, i * d.page_tokens + j % d.page_tokens);
+      dot += double{query_element(q[i])} * load_element(d.kv, keys, key_index(d, j % d.page_tokens, i));
+    if (d.kv == DType::i8) dot *= kv_scales(keys, d.d_qk * d.page_tokens)[j % d.page_tokens];
     double s = d.scale * dot;
     if (d.softcap > 0) s = d.softcap * std::tanh(s / d.softcap);
     if (d.alibi) s -= a.alibi_slopes[head] * static_cast<double>(position - j);
@@ -50,10 +51,13 @@ void attend(const Query& query, double* sum) {
   std::fill(sum, sum + d.d_v, 0.0);
   for (int64_t j = query.first(); j <= query.position; ++j) {
     const double weight = std::exp(query.score(j) - top);
-    const std::byte* values = value_block(d, query.a.cache, query.page(j), query.kv_head());
+    std::byte* values = value_block(d, query.a.cache, query.page(j), query.kv_head());
+    const int64_t slot = j % d.page_tokens;
     total += weight;
+    const double factor =
+        d.kv == DType::i8 ? weight * kv_scales(values, d.d_v * d.page_tokens)[slot] : weight;
     for (int64_t i = 0; i < d.d_v; ++i)
-      sum[i] += weight * load_element(d.kv, values, j % d.page_tokens * d.d_v + i);
+      sum[i] += factor * load_element(d.kv, values, value_index(d, slot, i));
   }
   float* out = query.a.out.f32(query.row) + query.head * d.d_v;
   for (int64_t i = 0; i < d.d_v; ++i) out[i] = static_cast<float>(sum[i] / total);
@@ -77,7 +81,7 @@ void run_attention(const Desc& d, const ops::Attention::Args& a, const ops::Laun
 ops::Kernel<ops::Attention> attention() {
   return {.name = "cpu.attention.reference",
           .refuses = [](const Desc& d) -> std::string {
-            if (!is_kv_dtype(d.kv)) return "KV pages hold f32, f16 or bf16";
+            if (!ops::is_kv_type(d.kv)) return "KV pages hold f32, f16, bf16 or i8";
             return d.kv_heads > 0 && d.heads % d.kv_heads == 0 ? "" : "heads are not a multiple of kv_heads";
           },
           .seconds =

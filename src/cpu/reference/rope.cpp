@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/check.h"
 #include "cpu/cost.h"
@@ -55,6 +57,27 @@ void norm_and_rotate(const ops::RopeKv::Desc& d, const float* weight, const floa
   if (d.norm_after_rope) normalise_heads(d, weight, heads, x);
 }
 
+/// One head of one token, x (n), to the elements index(0), index(1), ... of its page.
+template <typename F>
+void store_head(const ops::RopeKv::Desc& d, const float* x, int64_t n, std::byte* head, int64_t slot,
+                const F& index) {
+  float factor = 1;
+  if (d.kv == DType::i8) {
+    float top = 0;
+    bool finite = true;
+    for (int64_t i = 0; i < n; ++i) {
+      finite = finite && std::isfinite(x[i]);
+      top = std::max(top, std::abs(x[i]));
+    }
+    const bool zeros = !finite || top < ops::kTiniestKv;
+    factor = zeros ? 0 : 127 / top;
+    kv_scales(head, n * d.page_tokens)[slot] = !finite ? std::numeric_limits<float>::quiet_NaN()
+                                               : zeros ? 0
+                                                       : top / 127;
+  }
+  for (int64_t i = 0; i < n; ++i) store_element(d.kv, head, index(i), factor == 0 ? 0 : x[i] * factor);
+}
+
 void write_kv(const ops::RopeKv::Desc& d, const ops::KvCache& cache, int32_t sequence, int64_t position,
               const float* k, const float* v) {
   const int64_t page = page_of(cache.tables, sequence, position / d.page_tokens);
@@ -62,9 +85,8 @@ void write_kv(const ops::RopeKv::Desc& d, const ops::KvCache& cache, int32_t seq
   for (int64_t h = 0; h < d.kv_heads; ++h) {
     std::byte* keys = key_block(d, cache, page, h);
     std::byte* values = value_block(d, cache, page, h);
-    for (int64_t i = 0; i < d.d_qk; ++i)
-      store_element(d.kv, keys, i * d.page_tokens + slot, k[h * d.d_qk + i]);
-    for (int64_t i = 0; i < d.d_v; ++i) store_element(d.kv, values, slot * d.d_v + i, v[h * d.d_v + i]);
+    store_head(d, k + h * d.d_qk, d.d_qk, keys, slot, [&](int64_t i) { return key_index(d, slot, i); });
+    store_head(d, v + h * d.d_v, d.d_v, values, slot, [&](int64_t i) { return value_index(d, slot, i); });
   }
 }
 
@@ -97,7 +119,7 @@ ops::Kernel<ops::RopeKv> rope_kv() {
   return {
       .name = "cpu.rope_kv.reference",
       .refuses = [](const ops::RopeKv::Desc& d) -> std::string {
-        return is_kv_dtype(d.kv) ? "" : "KV pages hold f32, f16 or bf16";
+        return ops::is_kv_type(d.kv) ? "" : "KV pages hold f32, f16, bf16 or i8";
       },
       .seconds = [](const ops::RopeKv::Desc& d,
                     int64_t rows) { return roofline_seconds(ops::RopeKv::cost(d, rows), kReferenceRates); },

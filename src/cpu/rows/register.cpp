@@ -130,7 +130,7 @@ void add_kernels(ops::Kernels& kernels) {
   kernels.add(ops::Kernel<RopeKv>{
       .name = R::kRopeKv,
       .refuses = [](const RopeKv::Desc& d) -> std::string {
-        return is_kv_dtype(d.kv) ? "" : "KV pages hold f32, f16 or bf16";
+        return ops::is_kv_type(d.kv) ? "" : "KV pages hold f32, f16, bf16 or i8";
       },
       .seconds = [](const RopeKv::Desc& d,
                     int64_t rows) { return roofline_seconds(RopeKv::cost(d, rows), kRowRates<I>); },

@@ -179,8 +179,7 @@ SLUICE_SIMD void store_column(const float* src, int64_t stride, int64_t n, std::
       for (int64_t j = 0; j < lanes; ++j) reinterpret_cast<float*>(to)[j] = column[j];
     } else {
       alignas(64) uint16_t halves[kLanes];
-      if constexpr (D == DType::f16) store_f16(halves, load(column));
-      if constexpr (D == DType::bf16) store_bf16(halves, load(column));
+      store_f16(halves, load(column));
       __builtin_memcpy(to, halves, static_cast<size_t>(lanes * kBytes));
     }
   });
@@ -194,11 +193,99 @@ SLUICE_SIMD void store_apart(const float* src, int64_t n, int64_t stride, std::b
     alignas(64) std::byte elements[kLanes * kBytes];
     const F32 v = load_lanes(src + i, lanes);
     if constexpr (D == DType::f16) store_f16(elements, v);
-    if constexpr (D == DType::bf16) store_bf16(elements, v);
     if constexpr (D == DType::f32) store(reinterpret_cast<float*>(elements), v);
     for (int64_t j = 0; j < lanes; ++j)
       __builtin_memcpy(dst + (i + j) * stride * kBytes, elements + j * kBytes, kBytes);
   });
+}
+
+/// One head of one token as ops::is_kv_type says of i8: codes `stride` bytes apart, and their scale.
+SLUICE_SIMD void store_codes(const float* x, int64_t n, int64_t stride, std::byte* codes, float* scale) {
+  I32 top_bits = set1(0);
+  for_each_vector(n, [&](int64_t i, int64_t lanes) {
+    top_bits = max(top_bits, bit_and(as_i32(load_lanes(x + i, lanes)), set1(0x7fffffff)));
+  });
+  const int32_t bits = reduce_max(top_bits);  // of integers: a NaN is larger than everything
+  float top;
+  __builtin_memcpy(&top, &bits, 4);
+  const bool finite = top < __builtin_inff(), zeros = !finite || top < ops::kTiniestKv;
+  *scale = !finite ? __builtin_nanf("") : zeros ? 0.0f : top / 127.0f;
+  const float factor = zeros ? 0.0f : 127.0f / top;
+  for_each_vector(n, [&](int64_t i, int64_t lanes) {
+    int8_t q[kLanes];
+    store_i8(q, zeros ? set1(0) : round_to_i32(mul(load_lanes(x + i, lanes), set1(factor))));
+    if (stride == 1) {
+      __builtin_memcpy(codes + i, q, static_cast<size_t>(lanes));
+    } else {
+      for (int64_t j = 0; j < lanes; ++j) codes[(i + j) * stride] = static_cast<std::byte>(q[j]);
+    }
+  });
+}
+
+static void write_codes(const ops::RopeKv::Desc& d, const ops::KvCache& cache, int64_t page, int64_t slot,
+                        int64_t tokens, const float* qkv, int64_t stride) {
+  const float* k = qkv + d.heads * d.d_qk;
+  const float* v = k + d.kv_heads * d.d_qk;
+  const int64_t key_codes = d.d_qk * d.page_tokens, value_codes = d.d_v * d.page_tokens;
+  for (int64_t h = 0; h < d.kv_heads; ++h) {
+    std::byte* keys = cache.keys + (page * d.kv_heads + h) * (key_codes + 4 * d.page_tokens);
+    std::byte* values = cache.values + (page * d.kv_heads + h) * (value_codes + 4 * d.page_tokens);
+    float* const key_scales = reinterpret_cast<float*>(keys + key_codes) + slot;
+    float* const value_scales = reinterpret_cast<float*>(values + value_codes) + slot;
+    for (int64_t t = 0; t < tokens; ++t) {
+      store_codes(k + t * stride + h * d.d_qk, d.d_qk, d.page_tokens, keys + slot + t, key_scales + t);
+      store_codes(v + t * stride + h * d.d_v, d.d_v, 1, values + (slot + t) * d.d_v, value_scales + t);
+    }
+  }
+}
+
+/// The bf16 of kLanes floats, in the lower halves of the lanes.
+SLUICE_SIMD I32 bf16_bits(F32 v) {
+  alignas(64) uint16_t halves[kLanes];
+  store_bf16(halves, v);
+  alignas(64) uint32_t lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = halves[i];
+  return load_bytes(lanes);
+}
+
+/// Pairs of bf16; see kv_page.h.
+static void write_pairs(const ops::RopeKv::Desc& d, const ops::KvCache& cache, int64_t page, int64_t slot,
+                        int64_t tokens, const float* qkv, int64_t stride) {
+  const int64_t key_elements = d.d_qk * d.page_tokens, value_elements = d.d_v * d.page_tokens;
+  for (int64_t h = 0; h < d.kv_heads; ++h) {
+    auto* keys = reinterpret_cast<uint16_t*>(cache.keys) + (page * d.kv_heads + h) * key_elements;
+    auto* values = reinterpret_cast<uint16_t*>(cache.values) + (page * d.kv_heads + h) * value_elements;
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int64_t at = slot + t;
+      const float* k = qkv + t * stride + (d.heads + h) * d.d_qk;
+      const float* v = qkv + t * stride + (d.heads + d.kv_heads) * d.d_qk + h * d.d_v;
+      for_each_vector(d.d_qk, [&](int64_t i, int64_t lanes) {
+        uint16_t halves[kLanes];
+        store_bf16(halves, load_lanes(k + i, lanes));
+        for (int64_t j = 0; j < lanes; ++j) {
+          const int64_t e = i + j;
+          keys[(e | 1) < d.d_qk ? (e / 2 * d.page_tokens + at) * 2 + e % 2 : e * d.page_tokens + at] =
+              halves[j];
+        }
+      });
+      // The even token waits for the odd one: together they are whole lanes.
+      const bool both = at % 2 == 0 && t + 1 < tokens;
+      if (at % 2 == 1 && t > 0) continue;
+      uint16_t* const pair = values + at / 2 * d.d_v * 2;
+      for_each_vector(d.d_v, [&](int64_t i, int64_t lanes) {
+        const I32 first = bf16_bits(load_lanes(v + i, lanes));
+        if (both) {
+          alignas(64) uint32_t pairs[kLanes];
+          store_bytes(pairs, bit_or(first, shift<16>(bf16_bits(load_lanes(v + stride + i, lanes)))));
+          __builtin_memcpy(pair + i * 2, pairs, static_cast<size_t>(lanes * 4));
+        } else {
+          alignas(64) uint32_t halves[kLanes];
+          store_bytes(halves, first);
+          for (int64_t j = 0; j < lanes; ++j) pair[(i + j) * 2 + at % 2] = static_cast<uint16_t>(halves[j]);
+        }
+      });
+    }
+  }
 }
 
 template <DType D>
@@ -221,8 +308,9 @@ static void write_page_as(const ops::RopeKv::Desc& d, const ops::KvCache& cache,
 
 static void write_page(const ops::RopeKv::Desc& d, const ops::KvCache& cache, int64_t page, int64_t slot,
                        int64_t tokens, const float* qkv, int64_t stride) {
+  if (d.kv == DType::i8) return write_codes(d, cache, page, slot, tokens, qkv, stride);
   if (d.kv == DType::f16) return write_page_as<DType::f16>(d, cache, page, slot, tokens, qkv, stride);
-  if (d.kv == DType::bf16) return write_page_as<DType::bf16>(d, cache, page, slot, tokens, qkv, stride);
+  if (d.kv == DType::bf16) return write_pairs(d, cache, page, slot, tokens, qkv, stride);
   write_page_as<DType::f32>(d, cache, page, slot, tokens, qkv, stride);
 }
 

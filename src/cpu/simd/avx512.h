@@ -128,6 +128,11 @@ SLUICE_SIMD I32 load_u8(const void* p) {
   return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
 }
 
+/// kLanes signed bytes, one for each lane.
+SLUICE_SIMD I32 load_i8(const void* p) {
+  return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+
 /// A table of 16 int8, looked up by each byte in [0, 16).
 using Levels = __m512i;
 SLUICE_SIMD Levels load_levels(const int8_t* table) {

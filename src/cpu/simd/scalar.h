@@ -98,6 +98,9 @@ SLUICE_SIMD F32 as_f32(I32 a) {
 SLUICE_SIMD I32 as_i32(F32 a) { return load_bytes(&a); }
 SLUICE_SIMD void store_i8(int8_t* p, I32 a) { *p = static_cast<int8_t>(static_cast<int32_t>(a.v)); }
 SLUICE_SIMD I32 load_u8(const void* p) { return {*static_cast<const uint8_t*>(p)}; }
+SLUICE_SIMD I32 load_i8(const void* p) {
+  return {static_cast<uint32_t>(static_cast<int32_t>(*static_cast<const int8_t*>(p)))};
+}
 
 using Levels = const int8_t*;
 SLUICE_SIMD Levels load_levels(const int8_t* table) { return table; }
