@@ -178,7 +178,6 @@ Head parse_head(std::string_view text, const HttpLimits& limits) {
   const std::string type = lower(view(fields[http::field::content_type]));
   request.content_type = type.substr(0, type.find_first_of("; \t"));
   request.content_encoding = lower(view(fields[http::field::content_encoding]));
-  request.origin = view(fields[http::field::origin]);
   const std::string expect = lower(view(fields[http::field::expect]));
   if (!expect.empty() && expect != "100-continue")
     head.error = EdgeError{417, "the only expectation understood is 100-continue"};

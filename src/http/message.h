@@ -24,8 +24,7 @@ struct HttpRequest {
   std::string content_type;  // lower case, without parameters
   std::string content_encoding;
   std::vector<std::string> api_keys;  // presented: Authorization: Bearer and x-api-key
-  std::string origin;
-  std::string client;  // address and port
+  std::string client;                 // address and port
   bool keep_alive = true;
   bool chunked_reply = true;  // HTTP/1.1: a reply of unknown length can be chunked
   bool expects_continue = false;

@@ -39,15 +39,10 @@ thread_local bool spared = false;
 [[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 #endif
 
-namespace sluice::serve {
+namespace sluice::serve::testing {
 namespace {
 
-using testing::Client;
 using ::testing::HasSubstr;
-using testing::post_bytes;
-using testing::Response;
-using testing::TinyServer;
-using testing::TinyServerOptions;
 
 constexpr size_t kMillion = 1'000'000;
 
@@ -181,4 +176,4 @@ TEST(Faults, MetricsAreWhatPrometheusReads) {
 }
 
 }  // namespace
-}  // namespace sluice::serve
+}  // namespace sluice::serve::testing

@@ -190,10 +190,10 @@ Source::Pulled Generation::pull(std::string& out) {
                  .retry = false},
                 out);
   }
-  std::deque<Inbox::Item> items;
-  items.swap(inbox_->items);
+  items_.clear();
+  items_.swap(inbox_->items);
   inbox_->bytes = 0;
-  for (Inbox::Item& item : items) {
+  for (Inbox::Item& item : items_) {
     Choice& choice = choices_[static_cast<size_t>(item.request)];
     const std::vector<ToolCallDelta> calls = take_calls(choice, item.event);
     take(choice, item.event);

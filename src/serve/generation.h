@@ -125,6 +125,7 @@ class Generation : public Source {
   std::vector<Choice> choices_;
   std::vector<uint64_t> ids_;  // (choices), in the engine
   size_t unfinished_ = 0;
+  std::vector<Inbox::Item> items_;  // those that pull() works on; a member to keep its memory
   bool streamed_ = false;  // bytes have been given out
   bool stalled_ = false;   // the reader was too slow
 };

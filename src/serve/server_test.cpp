@@ -11,15 +11,10 @@
 
 #include "serve/testing/tiny_server.h"
 
-namespace sluice::serve {
+namespace sluice::serve::testing {
 namespace {
 
-using testing::Client;
 using ::testing::HasSubstr;
-using testing::post_bytes;
-using testing::Response;
-using testing::TinyServer;
-using testing::TinyServerOptions;
 
 // Never ends by itself within a test.
 const std::string kEndless = R"({"prompt":"hello","max_tokens":60000,"stream":true})";
@@ -337,7 +332,7 @@ TEST(Loading, IsAnsweredBeforeTheModelIsThere) {
 }
 
 TEST(AccessLog, HasALineForEachRequestWithoutItsText) {
-  const std::string path = testing::tiny_model(256) + "/access.log";
+  const std::string path = tiny_model(256) + "/access.log";
   {
     TinyServerOptions o;
     o.serve.access_log = path;
@@ -361,4 +356,4 @@ TEST(AccessLog, HasALineForEachRequestWithoutItsText) {
 }
 
 }  // namespace
-}  // namespace sluice::serve
+}  // namespace sluice::serve::testing

@@ -9,16 +9,12 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/testing/python.h"
 #include "text/detokenizer.h"
 #include "text/tokenizer.h"
 
 namespace sluice::text {
 namespace {
-
-std::string environment(const char* name, const char* fallback) {
-  const char* value = std::getenv(name);
-  return value ? value : fallback;
-}
 
 std::string stream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, bool skip_special) {
   Detokenizer detokenizer(tokenizer, {.skip_special = skip_special});
@@ -60,14 +56,11 @@ void compare(const std::string& dir) {
 }
 
 TEST(TokenizersReference, RandomTextsAgree) {
-  const std::string python = environment("SLUICE_PYTHON", "python3");
-  if (std::system((python + " -c 'import tokenizers' 2>/dev/null").c_str()) != 0) {
-    GTEST_SKIP() << python
-                 << " cannot import tokenizers; `pip install tokenizers sentencepiece` makes this test run";
-  }
+  if (const std::string why = test_python_lacks("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const std::string out = testing::TempDir() + "sluice_tokenizers_reference";
-  const std::string command = python + " " + SLUICE_SOURCE_DIR + "/tests/tokenizers_reference.py " + out +
-                              " " + environment("SLUICE_REFERENCE_SEED", "1") + " >/dev/null";
+  const char* seed = std::getenv("SLUICE_REFERENCE_SEED");
+  const std::string command = test_python() + " " + SLUICE_SOURCE_DIR + "/tests/tokenizers_reference.py " +
+                              out + " " + (seed != nullptr ? seed : "1") + " >/dev/null";
   std::filesystem::remove_all(out);
   ASSERT_EQ(std::system(command.c_str()), 0) << command;
   size_t compared = 0;

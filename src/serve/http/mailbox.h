@@ -2,7 +2,6 @@
 // however many there are. The engine never waits for more than a short lock.
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -18,7 +17,7 @@ struct Inbox {
     int request;  // which of the reply's requests
     engine::TextEvent event;
   };
-  std::deque<Item> items;
+  std::vector<Item> items;
   std::function<void()> wake;
   size_t bytes = 0;      // that the items hold, roughly
   bool blocked = false;  // whoever reads the reply is behind
