@@ -10,15 +10,14 @@ namespace {
 
 using Kind = StructuredOutput::Kind;
 using text::grammar::Grammar;
+}  // namespace
 
-std::string key_of(const StructuredOutput& asked) {
+std::string constraint_key(const StructuredOutput& asked) {
   std::string key = fmt::format("{}:", static_cast<int>(asked.kind));
   if (asked.kind != Kind::choice) return key + asked.text;
   for (const std::string& c : asked.choices) key += fmt::format("{}:{}", c.size(), c);
   return key;
 }
-
-}  // namespace
 
 Result<Grammar> grammar_of(const StructuredOutput& asked, const text::grammar::Limits& limits) {
   switch (asked.kind) {
@@ -59,7 +58,7 @@ std::shared_ptr<const Vocabulary> ConstraintCompiler::vocabulary() {
 }
 
 Result<std::shared_ptr<const Constraint>> ConstraintCompiler::compile(const StructuredOutput& asked) {
-  const std::string key = key_of(asked);
+  const std::string key = constraint_key(asked);
   if (auto known = find(key)) return known;
   SLUICE_ASSIGN(const Grammar grammar, grammar_of(asked, limits_));
   return compile(key, grammar);

@@ -27,6 +27,9 @@ struct ConstraintCacheLimits {
 Result<text::grammar::Grammar> grammar_of(const StructuredOutput& asked,
                                           const text::grammar::Limits& limits = {});
 
+/// Equal for what has the same grammar.
+std::string constraint_key(const StructuredOutput& asked);
+
 class ConstraintCompiler {
  public:
   using Limits = text::grammar::Limits;

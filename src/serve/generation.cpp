@@ -19,7 +19,7 @@ std::function<void(int, std::span<const float>)> prompt_logprobs_into(std::share
 std::vector<ToolCallDelta> take_calls(Choice& choice, engine::TextEvent& event) {
   if (!choice.parser) return {};
   text::grammar::ToolDeltas deltas = choice.parser->push(event.text);
-  if (event.finish) deltas.content += choice.parser->finish().content;
+  if (event.finish) choice.parser->finish(deltas);
   // Calls end an answer: behind one there can only be an end token that ignore_eos lets through.
   event.text = choice.calls.empty() ? std::move(deltas.content) : "";
   for (const ToolCallDelta& delta : deltas.calls) {

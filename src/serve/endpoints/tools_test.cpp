@@ -158,6 +158,44 @@ TEST(Tools, AutoLeavesTextAsItIsAndItsCallsAreCalls) {
   expect_valid(call["choices"][0]["message"]["tool_calls"][0]);
 }
 
+// One that begins with "{" has the asked form, one that begins with "<" is a call.
+TEST(Tools, AnAnswerWithAFormHasItOrIsACall) {
+  const std::string format = R"("response_format":{"type":"json_schema","json_schema":{"schema":
+      {"type":"object","properties":{"x":{"enum":[1,22]}},"required":["x"],"additionalProperties":false}}},
+      "parallel_tool_calls":false)";
+  for (const std::string choice : {R"(,"tool_choice":"auto")", R"(,"tool_choice":"required")"}) {
+    for (const std::string bias :
+         {R"(,"logit_bias":{"90":100})", R"(,"logit_bias":{"27":100})"}) {  // '{', '<'
+      const std::string asked = format + choice + bias;
+      const Json whole = answer(hermes_server(), asked)["choices"][0];
+      const Json streamed = choices_of_stream(
+          hermes_server().post("/v1/chat/completions", chat(asked + R"(,"stream":true)")), 1)[0];
+      EXPECT_EQ(streamed["finish_reason"], whole["finish_reason"]);
+      if (choice.find("auto") != std::string::npos && bias.find("90") != std::string::npos) {
+        const Json x = (*parse_json(whole["message"]["content"].get<std::string>(), "content"))["x"];
+        EXPECT_TRUE(x == 1 || x == 22) << whole;
+        EXPECT_EQ(whole["finish_reason"], "stop");
+        EXPECT_EQ(streamed["content"], whole["message"]["content"]);
+        EXPECT_TRUE(streamed["tool_calls"].empty());
+      } else {
+        EXPECT_EQ(whole["finish_reason"], "tool_calls");
+        expect_valid(whole["message"]["tool_calls"][0]);
+        EXPECT_EQ(streamed["content"], "");
+        EXPECT_EQ(streamed["tool_calls"][0]["function"], whole["message"]["tool_calls"][0]["function"]);
+      }
+    }
+  }
+  // In Llama's dialect both begin with "{".
+  const Json json = answer(llama_server(), format + R"(,"tool_choice":"auto","n":8)");
+  for (const Json& choice : json["choices"]) {
+    if (choice["finish_reason"] == "tool_calls") {
+      expect_valid(choice["message"]["tool_calls"][0]);
+    } else {
+      EXPECT_TRUE((*parse_json(choice["message"]["content"].get<std::string>(), "content")).contains("x"));
+    }
+  }
+}
+
 TEST(Tools, ACutOffCallSaysSo) {
   const Json length = answer(hermes_server(), R"("tool_choice":"required","max_completion_tokens":50)");
   EXPECT_EQ(length["choices"][0]["finish_reason"], "length");
@@ -202,7 +240,11 @@ TEST(Tools, WhatCannotBeDoneIsRefusedByName) {
     EXPECT_EQ(r.status, 400) << r.body;
     return r.json()["error"]["param"].get<std::string>();
   };
-  EXPECT_EQ(param(hermes_server(), chat(R"("response_format":{"type":"json_object"})")), "response_format");
+  const std::string format =
+      R"("response_format":{"type":"json_schema","json_schema":{"schema":{"not":{}}}})";
+  for (const char* choice : {"auto", "required", "none"})
+    EXPECT_EQ(param(hermes_server(), chat(fmt::format(R"({},"tool_choice":"{}")", format, choice))),
+              "response_format");
   EXPECT_EQ(param(hermes_server(), chat(R"("parallel_tool_calls":1)")), "parallel_tool_calls");
   EXPECT_EQ(param(hermes_server(), chat(R"("tool_choice":"sometimes")")), "tool_choice");
   const std::string schema =

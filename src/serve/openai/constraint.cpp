@@ -28,10 +28,17 @@ std::string key_of(const ToolUse& use) {
                      r.choice.name, r.parallel, dump_json(tools));
 }
 
-Compiled compile_tools(ConstraintCompiler& compiler, const ToolUse& use) {
-  const std::string key = key_of(use);
+Compiled compile_tools(ConstraintCompiler& compiler, const ToolUse& use,
+                       const std::optional<StructuredOutput>& format) {
+  std::string key = key_of(use);
+  if (format) key += sampling::constraint_key(*format);
   if (auto known = compiler.find(key)) return known;
-  SLUICE_ASSIGN(const auto grammar, text::grammar::tool_grammar(use.request, use.dialect, compiler.limits()));
+  text::grammar::Grammar form;
+  if (format) {
+    SLUICE_ASSIGN(form, sampling::grammar_of(*format, compiler.limits()));
+  }
+  SLUICE_ASSIGN(const auto grammar, text::grammar::tool_grammar(use.request, use.dialect, compiler.limits(),
+                                                                format ? &form : nullptr));
   auto compiled = compiler.compile(key, grammar);
   if (!compiled.ok()) return compiled.status().with_context("tools");
   return compiled;
@@ -71,27 +78,23 @@ void read_tools(Fields& fields, Constraint& out) {
 
 void compile_constraint(Fields& fields, const App& app, Constraint constraint, Call& call) {
   if (fields.error() || !(constraint.format || constraint.tools)) return;
-  if (constraint.format && constraint.tools)
-    return fields.fail(constraint.field, "cannot be had together with tools, unless tool_choice is \"none\"");
   ConstraintCompiler* compiler = app.engine()->constraints();
   if (compiler == nullptr) {
     return fields.fail(constraint.tools ? "tools" : constraint.field,
                        "needs a tokenizer, and the model has none");
   }
-  if (constraint.tools) {
-    const auto dialect = dialect_of(app);
-    if (!dialect.ok()) return fields.adopt(dialect.status());
-    call.tools = ToolUse{*std::move(constraint.tools), *dialect};
-  }
-  Compiled compiled =
-      call.tools ? compile_tools(*compiler, *call.tools) : compiler->compile(*constraint.format);
-  if (compiled.ok()) {
+  if (constraint.format) {  // with tools too: what is wrong with it is named
+    Compiled compiled = compiler->compile(*constraint.format);
+    if (!compiled.ok()) return fields.fail(constraint.field, compiled.status().message());
     call.constraint = *std::move(compiled);
-  } else if (call.tools) {
-    fields.adopt(compiled.status());
-  } else {
-    fields.fail(constraint.field, compiled.status().message());
   }
+  if (!constraint.tools) return;
+  const auto dialect = dialect_of(app);
+  if (!dialect.ok()) return fields.adopt(dialect.status());
+  call.tools = ToolUse{*std::move(constraint.tools), *dialect};
+  Compiled compiled = compile_tools(*compiler, *call.tools, constraint.format);
+  if (!compiled.ok()) return fields.adopt(compiled.status());
+  call.constraint = *std::move(compiled);
 }
 
 }  // namespace sluice::serve

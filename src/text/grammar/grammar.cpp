@@ -101,6 +101,22 @@ RuleId Grammar::add_rule(std::string name, int32_t tag) {
 
 NodeId Grammar::ref(RuleId rule) { return add({.kind = Node::Kind::rule, .rule = rule}); }
 
+RuleId Grammar::include(const Grammar& other) {
+  const auto nodes = static_cast<NodeId>(nodes_.size());
+  const auto rules = static_cast<RuleId>(rules_.size());
+  for (Node node : other.nodes_) {
+    for (NodeId& child : node.children) child += nodes;
+    for (GraphEdge& e : node.edges) e.label += e.label == GraphEdge::kEpsilon ? 0 : nodes;
+    node.rule += node.kind == Node::Kind::rule ? rules : 0;
+    nodes_.push_back(std::move(node));
+  }
+  for (Rule rule : other.rules_) {
+    rule.body += rule.body < 0 ? 0 : nodes;
+    rules_.push_back(std::move(rule));
+  }
+  return rules + other.root_;
+}
+
 Status Grammar::within(const Limits& limits) const {
   if (nodes_.size() > limits.max_nodes || rules_.size() > limits.max_rules) {
     return {StatusCode::resource_exhausted,

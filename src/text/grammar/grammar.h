@@ -101,6 +101,8 @@ class Grammar {
   RuleId add_rule(std::string name, int32_t tag = -1);
   void define(RuleId rule, NodeId body) { rules_[static_cast<size_t>(rule)].body = body; }
   NodeId ref(RuleId rule);
+  /// Takes in the rules of another grammar, tags and all; gives what its root is here.
+  RuleId include(const Grammar& other);
 
   void set_root(RuleId root) { root_ = root; }
   RuleId root() const { return root_; }

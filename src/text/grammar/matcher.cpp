@@ -215,12 +215,17 @@ bool Matcher::exhausted() const {
   });
 }
 
-int32_t Matcher::tag_of_next(uint8_t byte) const {
+std::pair<int32_t, int32_t> Matcher::tags_of_next(uint8_t byte) const {
+  std::pair<int32_t, int32_t> out{-1, -1};
+  bool first = true;
   for (const Thread& t : threads_) {
     if (t.state == Stacks::kEnded) continue;
-    if (automaton_->step(automaton_->state(t.state), byte) != Automaton::kNone) return stacks_.tag_of(t);
+    if (automaton_->step(automaton_->state(t.state), byte) == Automaton::kNone) continue;
+    const int32_t tag = stacks_.tag_of(t);
+    out = first ? std::pair(tag, tag) : std::pair(std::min(out.first, tag), std::max(out.second, tag));
+    first = false;
   }
-  return -1;
+  return out;
 }
 
 }  // namespace sluice::text::grammar

@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "text/grammar/automaton.h"
@@ -99,8 +100,8 @@ class Matcher {
   bool exhausted() const;
   bool overflowed() const { return stacks_.overflowed(); }
 
-  /// The tag that the next byte would have; -1: none. Where it is ambiguous, that of the first way.
-  int32_t tag_of_next(uint8_t byte) const;
+  /// The least and the greatest of the tags that the next byte would have in the ways to take it; -1: none.
+  std::pair<int32_t, int32_t> tags_of_next(uint8_t byte) const;
 
   const Automaton& automaton() const { return *automaton_; }
   const std::vector<Thread>& threads() const { return threads_; }

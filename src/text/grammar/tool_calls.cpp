@@ -74,17 +74,23 @@ Result<ToolChoice> parse_choice(const Json& json, const std::vector<Tool>& tools
 }
 
 /// Rules of the grammar: text and arguments carry tags, so that the parser sees what a byte belongs to.
-enum Tag : int32_t { kText = 0, kFirstTool = 1 };
+enum Tag : int32_t { kText = 0, kForm = 1, kFirstTool = 2 };
 
 class ToolGrammar {
  public:
-  ToolGrammar(const ToolRequest& request, ToolDialect dialect, const Limits& limits)
-      : request_(request), dialect_(dialect), limits_(limits), json_(g_, limits_) {}
+  ToolGrammar(const ToolRequest& request, ToolDialect dialect, const Limits& limits, const Grammar* form)
+      : request_(request),
+        dialect_(dialect),
+        limits_(limits),
+        form_(request.choice.mode == Mode::automatic ? form : nullptr),
+        json_(g_, limits_) {}
 
   Result<Grammar> build() {
     const RuleId root = g_.add_rule("root");
     SLUICE_ASSIGN(const NodeId call, any_call());
-    g_.define(root, dialect_ == ToolDialect::hermes ? hermes(call) : llama3(call));
+    NodeId answer = dialect_ == ToolDialect::hermes ? hermes(call) : llama3(call);
+    if (form_ != nullptr) answer = g_.choice({answer, tagged("form", kForm, g_.ref(g_.include(*form_)))});
+    g_.define(root, answer);
     g_.set_root(root);
     return std::move(g_);
   }
@@ -93,6 +99,7 @@ class ToolGrammar {
   using Mode = ToolChoice::Mode;
 
   bool several() const { return request_.parallel && request_.choice.mode != Mode::named; }
+  bool free_text() const { return request_.choice.mode == Mode::automatic && form_ == nullptr; }
 
   NodeId tagged(const char* name, int32_t tag, NodeId body) {
     const RuleId rule = g_.add_rule(name, tag);
@@ -124,7 +131,7 @@ class ToolGrammar {
     const NodeId rest = g_.sequence({json_.space(), call, json_.space(), g_.bytes(kHermesEnd)});
     const NodeId next = g_.sequence({json_.space(), g_.bytes(begin), rest});
     const NodeId more = several() ? g_.repeat(next, 0) : g_.empty();
-    if (request_.choice.mode != Mode::automatic) return g_.sequence({g_.bytes(begin), rest, more});
+    if (!free_text()) return g_.sequence({g_.bytes(begin), rest, more});
     const NodeId text = tagged("text", kText, g_.free_end({begin}));
     const NodeId up_to_call = tagged("text and trigger", kText, g_.free_text({begin}));
     return g_.choice({text, g_.sequence({up_to_call, rest, more})});
@@ -133,7 +140,7 @@ class ToolGrammar {
   NodeId llama3(NodeId call) {
     const NodeId next = g_.sequence({g_.bytes(";"), json_.space(), call});
     const NodeId calls = g_.sequence({call, several() ? g_.repeat(next, 0) : g_.empty()});
-    if (request_.choice.mode != Mode::automatic) return calls;
+    if (!free_text()) return calls;
     const NodeId free = g_.free_end({std::string(kLlamaTag)});
     const NodeId text = tagged("text", kText, g_.sequence({g_.chars(complement({{'{', '{'}})), free}));
     return g_.choice({calls, g_.optional(text)});
@@ -142,6 +149,7 @@ class ToolGrammar {
   const ToolRequest& request_;
   ToolDialect dialect_;
   const Limits& limits_;
+  const Grammar* form_;
   Grammar g_;
   JsonText json_;
 };
@@ -201,10 +209,11 @@ Result<ToolRequest> parse_tool_request(const Json& tools, const Json& tool_choic
   return out;
 }
 
-Result<Grammar> tool_grammar(const ToolRequest& request, ToolDialect dialect, const Limits& limits) {
+Result<Grammar> tool_grammar(const ToolRequest& request, ToolDialect dialect, const Limits& limits,
+                             const Grammar* form) {
   if (request.choice.mode == ToolChoice::Mode::none)
     return invalid_argument("tool_choice: \"none\" has no grammar");
-  return ToolGrammar(request, dialect, limits).build();
+  return ToolGrammar(request, dialect, limits, form).build();
 }
 
 ToolCallParser::ToolCallParser(std::shared_ptr<const Automaton> automaton, const ToolRequest& request,
@@ -231,8 +240,31 @@ void ToolCallParser::begin_call(int32_t tool, ToolDeltas& out) {
   out.calls.push_back({index_, call_id(seed_, index_), names_[static_cast<size_t>(tool)], ""});
 }
 
+void ToolCallParser::take(char byte, int32_t tag, ToolDeltas& out) {
+  if (tag == kText) {
+    content({&byte, 1}, out);
+  } else if (tag == kForm) {
+    out.content += byte;
+  } else if (tag >= kFirstTool) {
+    if (!in_call_) begin_call(tag - kFirstTool, out);
+    // The call may have begun in an earlier piece.
+    if (out.calls.empty() || out.calls.back().index != index_) out.calls.push_back({index_, "", "", ""});
+    out.calls.back().arguments += byte;
+  } else {
+    in_call_ = false;
+    frame_ += byte;
+  }
+}
+
+// What was held because it could be either is one of them.
+void ToolCallParser::settle(bool is_call, ToolDeltas& out) {
+  for (const auto& [byte, tag] : undecided_) take(byte, is_call ? tag : kForm, out);
+  undecided_.clear();
+}
+
 // What was taken for the begin of a call turns out to be none.
 void ToolCallParser::give_up(ToolDeltas& out) {
+  settle(false, out);
   if (!held_.stopped()) held_.flush(out.content);
   broken_ = true;
   if (!in_call_) out.content += frame_;
@@ -246,32 +278,28 @@ ToolDeltas ToolCallParser::push(std::string_view text) {
       content(text.substr(i), out);
       break;
     }
-    const std::string_view byte = text.substr(i, 1);
-    const int32_t tag = matcher_.tag_of_next(static_cast<uint8_t>(byte[0]));
-    if (!matcher_.accept(byte)) {
+    const auto [least, greatest] = matcher_.tags_of_next(static_cast<uint8_t>(text[i]));
+    if (!matcher_.accept(text.substr(i, 1))) {
       give_up(out);
       content(text.substr(i), out);
       break;
     }
-    if (tag == kText) {
-      content(byte, out);
-    } else if (tag >= kFirstTool) {
-      if (!in_call_) begin_call(tag - kFirstTool, out);
-      // The call may have begun in an earlier piece.
-      if (out.calls.empty() || out.calls.back().index != index_) out.calls.push_back({index_, "", "", ""});
-      out.calls.back().arguments += byte;
-    } else {
-      in_call_ = false;
-      frame_ += byte;
+    const int32_t tag = greatest == kForm ? least : greatest;  // a call's, where it may be one
+    if (least != greatest && (least == kForm || greatest == kForm)) {
+      undecided_.emplace_back(text[i], tag);
+      continue;
     }
+    settle(tag != kForm, out);
+    take(text[i], tag, out);
   }
   return out;
 }
 
-ToolDeltas ToolCallParser::finish() {
-  ToolDeltas out;
+void ToolCallParser::finish(ToolDeltas& out) {
+  const bool is_call = std::any_of(undecided_.begin(), undecided_.end(),
+                                   [](const auto& byte) { return byte.second >= kFirstTool; });
+  settle(is_call, out);
   if (!broken_ && !held_.stopped()) held_.flush(out.content);
-  return out;
 }
 
 }  // namespace sluice::text::grammar

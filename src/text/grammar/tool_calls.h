@@ -6,6 +6,7 @@
 //
 // With tool_choice "auto" text comes first and is free; behind the trigger (<tool_call>; for llama3_json an
 // answer that begins with "{") the grammar holds. Text behind a call is not allowed: calls end an answer.
+// Where the text has a form of its own an answer is either such a text or calls; one that is both is calls.
 #pragma once
 
 #include <memory>
@@ -52,9 +53,11 @@ inline constexpr size_t kMaxTools = 256;
 /// Without tools the choice is none. Errors begin with the field's name.
 Result<ToolRequest> parse_tool_request(const Json& tools, const Json& tool_choice, const Json& parallel);
 
-/// What the output must match; unsupported or invalid parameters are refused by tool and keyword. Not for
-/// ToolChoice::Mode::none, which constrains nothing.
-Result<Grammar> tool_grammar(const ToolRequest& request, ToolDialect dialect, const Limits& limits = {});
+/// What the output must match; unsupported or invalid parameters are refused by tool and keyword. `form`: of
+/// an answer that is no call, where there may be one. Not for ToolChoice::Mode::none, which constrains
+/// nothing.
+Result<Grammar> tool_grammar(const ToolRequest& request, ToolDialect dialect, const Limits& limits = {},
+                             const Grammar* form = nullptr);
 
 /// Part of a call, as a stream gives it.
 struct ToolCallDelta {
@@ -77,8 +80,8 @@ class ToolCallParser {
 
   /// The next piece of generated text. How the text is cut changes nothing but where deltas end. Linear.
   ToolDeltas push(std::string_view text);
-  /// The end: text that was held back because it might have begun a call.
-  ToolDeltas finish();
+  /// The end: appends what was held back because it might have become something else.
+  void finish(ToolDeltas& out);
 
   /// Calls of which the arguments have begun.
   int num_calls() const { return index_ + 1; }
@@ -88,14 +91,17 @@ class ToolCallParser {
  private:
   void content(std::string_view text, ToolDeltas& out);
   void begin_call(int32_t tool, ToolDeltas& out);
+  void take(char byte, int32_t tag, ToolDeltas& out);
+  void settle(bool is_call, ToolDeltas& out);
   void give_up(ToolDeltas& out);
 
   std::vector<std::string> names_;
   std::vector<std::string> triggers_;
   uint64_t seed_;
   Matcher matcher_;
-  StopMatcher held_;   // content, as long as it may begin a trigger
-  std::string frame_;  // of a call whose arguments have not begun
+  StopMatcher held_;                                 // content, as long as it may begin a trigger
+  std::string frame_;                                // of a call whose arguments have not begun
+  std::vector<std::pair<char, int32_t>> undecided_;  // may be text of a form, or a call by these tags
   int index_ = -1;
   bool in_call_ = false;  // the last byte was one of its arguments
   bool broken_ = false;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "text/grammar/json_schema.h"
 #include "text/grammar/tool_calls.h"
 
 namespace {
@@ -26,11 +27,15 @@ std::vector<Setup> make_setups() {
       "tools");
   std::vector<Setup> out;
   for (const ToolDialect dialect : {ToolDialect::hermes, ToolDialect::llama3_json}) {
-    for (const char* choice : {"auto", "required"}) {
+    const auto add = [&](const char* choice, const Grammar* form = nullptr) {
       Setup setup{dialect, *parse_tool_request(tools, choice, nullptr), nullptr};
-      setup.automaton = *compile(*tool_grammar(setup.request, dialect));
+      setup.automaton = *compile(*tool_grammar(setup.request, dialect, {}, form));
       out.push_back(std::move(setup));
-    }
+    };
+    add("auto");
+    add("required");
+    const Grammar object = json_object_grammar();
+    add("auto", &object);
   }
   return out;
 }
@@ -53,7 +58,9 @@ Outcome parse(const Setup& setup, std::string_view text, size_t cut, bool& broke
     }
   };
   for (size_t at = 0; at < text.size(); at += cut) take(parser.push(text.substr(at, cut)));
-  take(parser.finish());
+  ToolDeltas rest;
+  parser.finish(rest);
+  take(rest);
   broken = parser.broken();
   return out;
 }

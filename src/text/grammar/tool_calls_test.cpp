@@ -5,6 +5,8 @@
 #include "base/file.h"
 #include "text/chat_template.h"
 #include "text/grammar/grammar_testing.h"
+#include "text/grammar/json_schema.h"
+#include "text/grammar/regex_grammar.h"
 
 namespace sluice::text::grammar {
 namespace {
@@ -64,7 +66,9 @@ Parsed parse(const std::shared_ptr<const Automaton>& automaton, const ToolReques
     take(parser.push(text.substr(at, n)));
     at += n;
   }
-  take(parser.finish());
+  ToolDeltas rest;
+  parser.finish(rest);
+  take(rest);
   out.broken = parser.broken();
   EXPECT_EQ(parser.num_calls(), static_cast<int>(out.calls.size()));
   return out;
@@ -131,6 +135,61 @@ TEST(ToolCalls, Llama3IsParsedByTheGrammarThatConstrainsIt) {
             {"\"required\"", "Sunny", {"Sunny", {}, true}},
             {"\"auto\"", "{\"a\": 1}", {"{\"a\": 1}", {}, true}},
         });
+}
+
+// With a form an answer is a text of that form or calls. What may yet be either is held back.
+TEST(ToolCalls, AFormLeavesItsTextsAndCalls) {
+  const std::string call = R"({"name": "now", "parameters": {}})";
+  const struct {
+    ToolDialect dialect;
+    Result<Grammar> form;
+    std::vector<std::pair<std::string, Parsed>> texts;
+    std::vector<std::string> no;
+  } kCases[] = {
+      {ToolDialect::hermes,
+       schema_grammar(*parse_json(R"({"properties":{"a":{"type":"string"}},"required":["a"]})", "schema")),
+       {{R"({"a": "<tool_call>"})", {R"({"a": "<tool_call>"})", {}, false}},
+        {R"(<tool_call>{"name": "now", "arguments": {}}</tool_call>)", {"", {{"now", "{}"}}, false}}},
+       {"", "text", R"({"a": 1})", R"({"a": ""}<tool_call>{"name": "now", "arguments": {}}</tool_call>)"}},
+      {ToolDialect::hermes,
+       regex_grammar("<tool_(box|call>x)"),
+       {{"<tool_box", {"<tool_box", {}, false}}, {"<tool_call>x", {"<tool_call>x", {}, false}}},
+       {"<tool_call>"}},
+      {ToolDialect::llama3_json,
+       json_object_grammar(),
+       {{R"({"name": "no", "parameters": {}})", {R"({"name": "no", "parameters": {}})", {}, false}},
+        {R"({"name": "now", "parameters": {}, "x": 1})",
+         {R"({"name": "now", "parameters": {}, "x": 1})", {}, false}},
+        {R"({"name": "get_weather", "parameters": {"city": 5}})",
+         {R"({"name": "get_weather", "parameters": {"city": 5}})", {}, false}},
+        {call, {"", {{"now", "{}"}}, false}},
+        {call + "; " + call, {"", {{"now", "{}"}, {"now", "{}"}}, false}},
+        {"{}", {"{}", {}, false}}},
+       {"", "5", "{} " + call, call + "; {}"}},
+  };
+  std::mt19937 random(5);
+  for (const auto& c : kCases) {
+    const ToolRequest asked = request("auto");
+    const Tested tested(tool_grammar(asked, c.dialect, {}, &*c.form));
+    ASSERT_TRUE(tested.status().ok()) << tested.status().message();
+    for (const auto& [text, expected] : c.texts) {
+      EXPECT_TRUE(tested.matches(text)) << text;
+      for (int i = 0; i < 5; ++i)
+        EXPECT_EQ(parse(tested.automaton(), asked, c.dialect, text, &random), expected) << text;
+    }
+    for (const std::string& text : c.no) EXPECT_FALSE(tested.matches(text)) << text;
+  }
+  // Cut off: text, unless arguments have begun.
+  const Grammar object = json_object_grammar();
+  const ToolRequest asked = request("auto");
+  const auto automaton = *compile(*tool_grammar(asked, ToolDialect::llama3_json, {}, &object));
+  const auto cut = [&](const char* text) { return parse(automaton, asked, ToolDialect::llama3_json, text); };
+  EXPECT_EQ(cut(R"({"name": "now", )"), (Parsed{R"({"name": "now", )", {}, false}));
+  EXPECT_EQ(cut(R"({"name": "now", "parameters": {)"), (Parsed{"", {{"now", "{"}}, false}));
+  // A call that has to be made knows no form.
+  const Tested required(tool_grammar(request("required"), ToolDialect::llama3_json, {}, &object));
+  EXPECT_TRUE(required.matches(call));
+  EXPECT_FALSE(required.matches("{}"));
 }
 
 TEST(ToolCalls, OnlyWhatWasAskedForMatches) {
