@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace sluice::engine {
+namespace {
+
+Status out_of_memory() { return io_error("the host is out of memory"); }
+
+}  // namespace
 
 bool EventQueue::next(TextEvent& event) {
   std::unique_lock lock(mutex_);
@@ -53,8 +58,13 @@ bool Service::post_work(Work work) {
 
 bool Service::call(const Work& work) {
   bool done = false;
+  std::exception_ptr failure;
   const bool posted = post_work([&] {
-    work();
+    try {
+      work();
+    } catch (...) {
+      failure = std::current_exception();
+    }
     const std::lock_guard lock(mutex_);
     done = true;
     done_.notify_all();
@@ -62,6 +72,7 @@ bool Service::call(const Work& work) {
   if (!posted) return false;
   std::unique_lock lock(mutex_);
   done_.wait(lock, [&] { return done; });
+  if (failure) std::rethrow_exception(failure);
   return true;
 }
 
@@ -136,8 +147,13 @@ uint64_t Service::post(TextRequest request, std::shared_ptr<EventSink> sink) {
   // A std::function must be copyable.
   auto carried = std::make_shared<std::pair<TextRequest, Active>>(std::move(request), *std::move(active));
   const bool posted = post_work([this, id, carried, refuse] {
-    if (Status status = start(id, std::move(carried->first), std::move(carried->second)); !status.ok())
-      refuse(std::move(status));
+    Status status;
+    try {
+      status = start(id, std::move(carried->first), std::move(carried->second));
+    } catch (const std::bad_alloc&) {
+      status = out_of_memory();
+    }
+    if (!status.ok()) refuse(std::move(status));
   });
   if (!posted) sink->push({.finish = sched::FinishReason::cancelled, .time = Clock::now()});
   return id;
@@ -286,7 +302,7 @@ void Service::step(std::vector<CoreEvent>& events) {
     moved = core_->step(events);
     for (CoreEvent& event : events) deliver(std::move(event));
   } catch (const std::bad_alloc&) {
-    fail_all(resource_exhausted("the host is out of memory; the step was given up"));
+    fail_all(out_of_memory());
   } catch (const std::exception& e) {
     fail_all(internal_error("step {} failed: {}", step_.load(), e.what()));
   }

@@ -146,7 +146,7 @@ class Service {
   void publish_stats();
   /// Runs `work` on the engine's thread between two steps. False once the engine is stopping.
   bool post_work(Work work);
-  /// As post_work, and waits for it.
+  /// As post_work, and waits for it; throws what `work` throws.
   bool call(const Work& work);
 
   Codec codec_;

@@ -51,6 +51,8 @@ class Source {
   };
   /// Appends to `out` the bytes that can be sent now: server-sent events.
   virtual Pulled pull(std::string& out) = 0;
+  /// Instead of what a pull() could not give for want of memory: ends the reply, as well as it can be.
+  virtual Pulled give_up(std::string& out) = 0;
   /// The client does not read fast enough: what was pulled cannot be written yet. Or now it is.
   virtual void blocked(bool) {}
   /// For the access log.

@@ -77,13 +77,17 @@ HttpResponse error_response(const ApiError& e) {
   return out;
 }
 
+ApiError out_of_memory() {
+  return {.status = 503, .message = "the server is out of memory", .retry_after = 1};
+}
+
 ApiError from_status(const Status& status, std::optional<std::string> param) {
   ApiError out;
   out.message = status.message();
   out.param = std::move(param);
   switch (status.code()) {
-    case StatusCode::resource_exhausted:
-      out.status = 429;
+    case StatusCode::io_error:  // of memory, most likely
+      out.status = 503;
       out.retry_after = 1;
       break;
     case StatusCode::cancelled:
@@ -91,7 +95,6 @@ ApiError from_status(const Status& status, std::optional<std::string> param) {
       out.retry = false;
       break;
     case StatusCode::internal:
-    case StatusCode::io_error:
       out.status = 500;
       out.retry = false;  // what broke a step would break it again
       break;

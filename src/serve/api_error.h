@@ -22,7 +22,9 @@ struct ApiError {
 std::string error_body(const ApiError& error);
 HttpResponse error_response(const ApiError& error);
 
-/// What a failure of the engine is to a client: bad input 400, full queue 429, out of time 408, ours 500.
+ApiError out_of_memory();
+
+/// What a failure is to a client: bad input 400, out of time 408, ours 500, the system's 503.
 ApiError from_status(const Status& status, std::optional<std::string> param = std::nullopt);
 
 }  // namespace sluice::serve

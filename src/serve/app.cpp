@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/memory_reserve.h"
 #include "serve/json_text.h"
 #include "serve/router.h"
 
@@ -48,7 +49,8 @@ Result<std::unique_ptr<App>> App::start(ServeOptions options) {
     return route == nullptr || route->quick;
   };
   handlers.refuse = [](const EdgeError& error) {
-    return error_response({.status = error.status, .message = error.message});
+    return error_response(
+        {.status = error.status, .message = error.message, .retry_after = error.status == 503 ? 1 : 0});
   };
   handlers.new_id = [self] { return self->new_id("req-"); };
   handlers.done = [self](const Exchange& exchange) { self->done(exchange); };
@@ -145,6 +147,10 @@ std::optional<HttpResponse> App::admit(const HttpRequest& request) {
     const char* why = draining_ ? "the server is shutting down" : "the model is loading";
     return error_response({.status = 503, .message = why, .retry_after = 1});
   }
+  if (!has_memory_reserve()) {
+    metrics_->rejected("no_memory");
+    return error_response(out_of_memory());
+  }
   return std::nullopt;
 }
 
@@ -152,9 +158,10 @@ Reply App::handle(HttpRequest& request) {
   std::string allow;
   const Route* route = find_route(request.method, request.path, allow);
   try {
+    const WithoutReserve alone;
     if (route != nullptr) return route->handler(*this, request);
   } catch (const std::bad_alloc&) {
-    return error_response({.status = 503, .message = "the server is out of memory", .retry_after = 1});
+    return error_response(out_of_memory());
   } catch (const std::exception& e) {
     log_error("{} {}: {}", request.method, request.path, e.what());
   }

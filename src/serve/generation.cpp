@@ -48,14 +48,27 @@ Generation::Generation(App& app, Call call, std::unique_ptr<Formatter> formatter
       inbox_->wake();
     };
   }
-  submit(mailbox);
+  try {
+    submit(mailbox);
+  } catch (...) {
+    let_go();
+    throw;
+  }
 }
 
-Generation::~Generation() {
+Generation::~Generation() { let_go(); }
+
+void Generation::let_go() {
   if (unfinished_ > 0 && !inbox_->closed) abandon();
   inbox_->closed = true;
   inbox_->wake = nullptr;
   inbox_->overflow = nullptr;
+}
+
+Source::Pulled Generation::give_up(std::string& out) {
+  out.clear();
+  items_.clear();
+  return fail(out_of_memory(), out);
 }
 
 void Generation::abandon() {
@@ -166,7 +179,12 @@ void Generation::count_finished(const Choice& choice, const engine::TextEvent& e
 std::optional<ApiError> Generation::failure(const engine::TextEvent& event) const {
   if (!event.error.ok()) {
     ApiError error = from_status(event.error);
-    if (error.status == 429) app_.metrics().rejected("queue_full");
+    const bool began = event.admission.added != Clock::time_point();
+    if (event.error.code() == StatusCode::resource_exhausted && !began) {
+      error.status = 429;
+      error.retry_after = 1;
+      app_.metrics().rejected("queue_full");
+    }
     return error;
   }
   if (event.finish == sched::FinishReason::cancelled)

@@ -100,6 +100,7 @@ class Generation : public Source {
   ~Generation() override;
 
   Pulled pull(std::string& out) override;
+  Pulled give_up(std::string& out) override;
   void blocked(bool is) override { inbox_->blocked = is; }
   std::string summary() const override;
 
@@ -116,16 +117,18 @@ class Generation : public Source {
   std::optional<ApiError> failure(const engine::TextEvent& event) const;
   Pulled fail(const ApiError& error, std::string& out);
   void abandon();
+  /// Nothing comes to this any more.
+  void let_go();
 
   App& app_;
   engine::Service& engine_;
   Call call_;
   std::unique_ptr<Formatter> formatter_;
   std::shared_ptr<Inbox> inbox_ = std::make_shared<Inbox>();
+  std::vector<Inbox::Item> items_;  // those that pull() works on; a member to keep its memory
   std::vector<Choice> choices_;
   std::vector<uint64_t> ids_;  // (choices), in the engine
   size_t unfinished_ = 0;
-  std::vector<Inbox::Item> items_;  // those that pull() works on; a member to keep its memory
   bool streamed_ = false;  // bytes have been given out
   bool stalled_ = false;   // the reader was too slow
 };

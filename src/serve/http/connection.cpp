@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory_reserve.h"
 #include "http/chunked.h"
 
 namespace sluice::serve {
@@ -18,6 +19,8 @@ constexpr double kLingerSeconds = 2;
 Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
 }
+
+EdgeError no_memory() { return {503, "the server is out of memory"}; }
 
 // Runs `work` on the pool and comes back to the thread of the coroutine.
 template <typename Work>
@@ -149,6 +152,7 @@ Connection::Task<std::optional<EdgeError>> Connection::read_body(const BodyFrame
   while (true) {
     if (frame.chunked) {
       std::string_view data = buffer_;
+      const WithoutReserve alone;
       const ChunkDecoder::State state = decoder.feed(data, body);
       buffer_.erase(0, buffer_.size() - data.size());
       if (state == ChunkDecoder::State::done) co_return std::nullopt;
@@ -157,6 +161,7 @@ Connection::Task<std::optional<EdgeError>> Connection::read_body(const BodyFrame
         co_return EdgeError{413, fmt::format("the body is above the limit of {} bytes (--max_body_bytes)",
                                              limits.max_body_bytes)};
     } else {
+      const WithoutReserve alone;
       const size_t take = std::min<size_t>(buffer_.size(), frame.length - body.size());
       body.append(buffer_, 0, take);
       buffer_.erase(0, take);
@@ -274,7 +279,13 @@ Connection::Task<bool> Connection::serve_source(const HttpRequest& request, std:
   watch();
   while (!gone_) {
     out.clear();
-    Source::Pulled pulled = source->pull(out);
+    Source::Pulled pulled;
+    try {
+      const WithoutReserve alone;
+      pulled = source->pull(out);
+    } catch (const std::bad_alloc&) {
+      pulled = source->give_up(out);
+    }
     if (pulled.whole) {
       keep = co_await respond(request, *std::move(pulled.whole));
       break;
@@ -362,20 +373,33 @@ Connection::Task<bool> Connection::exchange() {
     if (request.expects_continue) {
       if (const bool written = co_await write("HTTP/1.1 100 Continue\r\n\r\n"); !written) co_return false;
     }
-    const std::optional<EdgeError> error = co_await read_body(head->body, request.body);
+    std::optional<EdgeError> error;
+    try {
+      error = co_await read_body(head->body, request.body);
+    } catch (const std::bad_alloc&) {
+      error = no_memory();
+    }
     if (error) {
       if (!gone_) co_await refuse(*error);
       co_return false;
     }
   }
   Reply reply = co_await handle(request);
-  bool keep = false;
+  std::unique_ptr<Source> source;
   if (reply.start) {
-    // Not within the awaited expression: GCC 12 destroys what a lambda there has captured twice, and the
-    // connection's memory would go with its last weak pointer.
-    std::unique_ptr<Source> source = reply.start(thread_.mailbox(), [weak = weak_from_this()] {
-      if (const auto self = weak.lock()) self->wake();
-    });
+    try {
+      const WithoutReserve alone;
+      // Not within an awaited expression: GCC 12 destroys what a lambda there has captured twice, and the
+      // connection's memory would go with its last weak pointer.
+      source = reply.start(thread_.mailbox(), [weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->wake();
+      });
+    } catch (const std::bad_alloc&) {
+      reply.response = shared_.handlers.refuse(no_memory());
+    }
+  }
+  bool keep = false;
+  if (source) {
     keep = co_await serve_source(request, std::move(source));
   } else {
     keep = co_await respond(request, std::move(reply.response));

@@ -5,6 +5,7 @@
 #include <future>
 
 #include "base/log.h"
+#include "base/memory_reserve.h"
 #include "serve/http/connection.h"
 
 namespace sluice::serve {
@@ -55,6 +56,7 @@ void IoThread::adopt(tcp::socket socket) {
 }
 
 void IoThread::sweep() {
+  fill_memory_reserve();
   sweeper_.expires_after(kSweep);
   sweeper_.async_wait([this](error_code) {
     if (stopping_) return;

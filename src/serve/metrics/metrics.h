@@ -55,8 +55,8 @@ class Metrics {
   Histogram prompt_tokens_, generation_tokens_, max_tokens_, n_, iteration_tokens_, iteration_seconds_;
   std::array<Counter, 4> ends_;  // by FinishedRequest::End
   Counter cached_tokens_, stalls_;
-  static constexpr std::array<const char*, 5> kReasons = {"queue_full", "invalid", "unauthorized", "draining",
-                                                          "loading"};
+  static constexpr std::array<const char*, 6> kReasons = {"queue_full", "invalid", "unauthorized",
+                                                          "draining",   "loading", "no_memory"};
   std::array<Counter, kReasons.size()> rejected_;
   // By route (a closed set) and status class.
   static constexpr std::array<const char*, 12> kRoutes = {"/v1/chat/completions",
