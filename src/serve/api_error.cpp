@@ -72,7 +72,10 @@ HttpResponse error_response(const ApiError& e) {
   out.status = e.status;
   out.body = error_body(e);
   if (e.status == 401) out.headers.emplace_back("WWW-Authenticate", "Bearer");
-  if (e.retry_after > 0) out.headers.emplace_back("Retry-After", std::to_string(e.retry_after));
+  if (e.retry_after > 0) {
+    out.headers.emplace_back("Retry-After", std::to_string(e.retry_after));
+    out.headers.emplace_back("retry-after-ms", std::to_string(1000 * e.retry_after));
+  }
   if (!e.retry) out.headers.emplace_back("x-should-retry", "false");
   return out;
 }

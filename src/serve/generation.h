@@ -25,6 +25,8 @@ struct ToolUse {
 };
 using text::grammar::ToolCallDelta;
 
+inline constexpr int kHighestPriority = 1000;
+
 /// A call, parsed and checked.
 struct Call {
   std::string id;       // "chatcmpl-..."
@@ -36,10 +38,12 @@ struct Call {
   std::optional<ToolUse> tools;                            // `constraint` is their grammar
   int n = 1;
   bool stream = false, include_usage = false, continuous_usage = false;
+  bool obfuscate = false;  // pad what is streamed, so that its size says less about its text
   bool echo = false;
   int prompt_logprobs = -1;  // alternatives for each prompt token; -1: none
   bool skip_special_tokens = true, include_stop = false;
   bool return_token_ids = false, tokens_as_ids = false;
+  int truncate_prompt = 0;  // of longer prompts the last so many tokens are read; 0: all, -1: what fits
   int priority = 0;
   double timeout = 0;  // seconds; 0: none
   std::string salt;

@@ -42,4 +42,12 @@ inline void append_json_string(std::string& out, std::string_view text) {
   out.push_back('"');
 }
 
+/// Letters that bring `size` bytes to a multiple of 32, at least one.
+inline std::string padding(size_t size) {
+  constexpr size_t kStep = 32;
+  std::string out(kStep - size % kStep, ' ');
+  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<char>('a' + (size + i * 7) % 26);
+  return out;
+}
+
 }  // namespace sluice::serve

@@ -8,6 +8,7 @@ namespace {
 constexpr Route kRoutes[] = {
     {"POST", "/v1/chat/completions", chat_completions, "/v1/chat/completions"},
     {"POST", "/v1/chat/completions/render", render_chat, "other"},
+    {"POST", "/apply-template", render_chat, "other"},
     {"POST", "/v1/responses", responses, "/v1/responses"},
     {"POST", "/v1/completions", completions, "/v1/completions"},
     {"POST", "/v1/embeddings", embeddings, "other"},
@@ -22,6 +23,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/healthz", health, "/health", true, true, false},
     {"GET", "/v1/health", health, "/health", true, true, false},
     {"GET", "/ping", health, "/health", true, true, false},
+    {"GET", "/health_generate", health_generate, "/health"},
     {"GET", "/readyz", readyz, "/readyz", true, true, false},
     {"GET", "/livez", livez, "/livez", true, true, false},
     {"GET", "/version", version, "/version", true, true, false},

@@ -50,6 +50,12 @@ TEST(Routes, UnknownPathsAndMethodsSayWhatTheyAre) {
   EXPECT_EQ(server().post("/v1/completions", R"({"model":"gpt-9","prompt":"x"})").json()["error"]["code"],
             "model_not_found");
   EXPECT_EQ(server().post("/v1/embeddings", R"({"input":"x"})").status, 400);
+  const Response probe = server().get("/health_generate");
+  EXPECT_EQ(probe.status, 200) << probe.body;
+  EXPECT_EQ(probe.json()["state"], "ready");
+  const std::string chat = R"({"messages":[{"role":"user","content":"hi"}]})";
+  EXPECT_EQ(server().post("/apply-template", chat).json()["prompt"],
+            server().post("/v1/chat/completions/render", chat).json()["prompt"]);
   EXPECT_EQ(server().get("/tokenizer_info").status, 404) << "off unless asked for";
   Client c = server().client();
   c.send("OPTIONS * HTTP/1.1\r\n\r\n");
@@ -280,6 +286,7 @@ TEST(Queue, IsBoundedAndSaysWhenToComeBack) {
   const Response r = small.post("/v1/completions", R"({"prompt":"hello","max_tokens":60000,"n":64})");
   EXPECT_EQ(r.status, 429) << r.body;
   EXPECT_EQ(r.headers.at("retry-after"), "1");
+  EXPECT_EQ(r.headers.at("retry-after-ms"), "1000");
   EXPECT_EQ(r.json()["error"]["code"], "rate_limit_exceeded");
   // Those that were taken in and given up leave the queue when the engine gets to it.
   int status = 429;

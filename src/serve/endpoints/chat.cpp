@@ -22,7 +22,9 @@ std::unique_ptr<Formatter> read_chat(Fields& fields, App& app, Call& call, Const
   fields.unsupported("functions", "is superseded; use tools");
   fields.unsupported("function_call", "is superseded; use tool_choice");
   fields.unsupported("echo", "is not supported for chats");
-  fields.unsupported("prompt_logprobs", "is not supported for chats; use /v1/completions");
+  fields.read("prompt_logprobs", call.prompt_logprobs, 0, 20);
+  if (call.stream && call.prompt_logprobs >= 0)
+    fields.fail("prompt_logprobs", "is not supported with stream");
   const engine::Codec& codec = app.engine()->codec();
   encode_conversation(fields, codec, read_conversation(fields, codec), "messages", call);
   return chat_formatter(call.stream);

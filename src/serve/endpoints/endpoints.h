@@ -16,6 +16,7 @@ Reply tokenize(App& app, HttpRequest& request);
 Reply detokenize(App& app, HttpRequest& request);
 Reply tokenizer_info(App& app, HttpRequest& request);
 Reply health(App& app, HttpRequest& request);
+Reply health_generate(App& app, HttpRequest& request);
 Reply livez(App& app, HttpRequest& request);
 Reply readyz(App& app, HttpRequest& request);
 Reply version(App& app, HttpRequest& request);

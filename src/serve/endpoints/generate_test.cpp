@@ -172,6 +172,79 @@ TEST(Completions, ConstraintsHoldAndBadOnesAreNamed) {
   EXPECT_EQ(run(R"("structured_outputs":{"structural_tag":"x"})").status, 400);
 }
 
+TEST(Chat, PromptLogprobsAreThoseOfTheTokens) {
+  const Json chat =
+      real_server()
+          .post("/v1/chat/completions",
+                R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":1,"prompt_logprobs":2})")
+          .json();
+  const Json ids =
+      real_server()
+          .post("/v1/chat/completions/render", R"({"messages":[{"role":"user","content":"hi"}]})")
+          .json()["token_ids"];
+  const Json text =
+      real_server()
+          .post("/v1/completions", R"({"max_tokens":1,"prompt_logprobs":2,"prompt":)" + dump_json(ids) + "}")
+          .json();
+  ASSERT_EQ(chat["prompt_logprobs"].size(), ids.size());
+  EXPECT_TRUE(chat["prompt_logprobs"][0].is_null());
+  EXPECT_EQ(chat["prompt_logprobs"], text["choices"][0]["prompt_logprobs"]);
+  EXPECT_TRUE(chat["prompt_logprobs"][1].contains(std::to_string(ids[1].get<int>())));
+}
+
+TEST(Chat, ObfuscatedChunksSayNothingByTheirSize) {
+  const std::string asked =
+      R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":6,"stream":true,"stream_options":
+      {"include_obfuscation":true,"include_usage":true}})";
+  size_t remainder = 0;
+  for (const std::string& event : null_server().post("/v1/chat/completions", asked).events()) {
+    if (event == "[DONE]") continue;
+    const Json chunk = *parse_json(event, "chunk");
+    EXPECT_EQ(chunk.contains("obfuscation"), !chunk["choices"].empty());
+    if (!chunk.contains("obfuscation")) continue;
+    EXPECT_FALSE(chunk["obfuscation"].get<std::string>().empty());
+    if (remainder == 0) remainder = event.size() % 32;
+    EXPECT_EQ(event.size() % 32, remainder);
+  }
+  const std::string plain = R"({"input":"hi","max_output_tokens":3,"stream":true})";
+  EXPECT_THAT(null_server().post("/v1/responses", plain).body, ::testing::Not(HasSubstr("obfuscation")));
+}
+
+TEST(Completions, LongPromptsAreCutWhereThatIsAsked) {
+  const auto run = [&](const std::string& extra) {
+    return null_server().post(
+        "/v1/completions",
+        R"({"prompt":"abcdef","max_tokens":1,"echo":true,"return_token_ids":true,)" + extra + "}");
+  };
+  const Json cut = run(R"("truncate_prompt_tokens":2)").json();
+  EXPECT_EQ(cut["usage"]["prompt_tokens"], 2);
+  EXPECT_EQ(cut["choices"][0]["text"].get<std::string>().substr(0, 2), "ef");
+  EXPECT_EQ(cut["choices"][0]["prompt_token_ids"].size(), 2u);
+  EXPECT_EQ(run(R"("truncate_prompt_tokens":9)").json()["usage"]["prompt_tokens"], 6);
+  const std::string long_prompt((1 << 16) + 5, 'a');
+  EXPECT_EQ(null_server()
+                .post("/v1/completions",
+                      R"({"max_tokens":10,"truncate_prompt_tokens":-1,"prompt":")" + long_prompt + "\"}")
+                .json()["usage"]["prompt_tokens"],
+            (1 << 16) - 10);
+  for (const char* bad : {"0", "-2", "1.5"})
+    EXPECT_EQ(run(std::string(R"("truncate_prompt_tokens":)") + bad).json()["error"]["param"],
+              "truncate_prompt_tokens");
+}
+
+TEST(Completions, TheTokenThatStoppedThemIsNamed) {
+  const auto run = [&](const std::string& extra) {
+    return real_server()
+        .post("/v1/completions", R"({"prompt":"hello","max_tokens":9,"temperature":0,)" + extra + "}")
+        .json()["choices"][0];
+  };
+  const Json stopped = run(R"("logit_bias":{"5":100},"stop_token_ids":[4,5])");
+  EXPECT_EQ(stopped["finish_reason"], "stop");
+  EXPECT_EQ(stopped["stop_reason"], 5);
+  EXPECT_EQ(stopped["text"], "");
+  EXPECT_TRUE(run(R"("ignore_eos":true)")["stop_reason"].is_null());
+}
+
 TEST(Requests, EveryBadFieldIsNamed) {
   const std::string chat = R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":1,)";
   const struct {

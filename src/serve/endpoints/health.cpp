@@ -1,6 +1,7 @@
 // Probes, version and metrics: cheap, answered on the I/O thread whatever the engine does.
 #include "base/json.h"
 #include "serve/endpoints/endpoints.h"
+#include "serve/generation.h"
 
 namespace sluice::serve {
 namespace {
@@ -32,7 +33,27 @@ HttpResponse state_response(const App& app, bool live_only) {
   return out;
 }
 
+// The state, once a token has come.
+class ProbeFormatter : public Formatter {
+ public:
+  void chunk(const Generation&, Choice&, const engine::TextEvent&, const std::vector<ToolCallDelta>&,
+             std::string&) override {}
+  void end(const Generation&, std::string&) override {}
+  std::string whole(const Generation& g) override { return state_response(g.app(), false).body; }
+};
+
 }  // namespace
+
+Reply health_generate(App& app, HttpRequest& request) {
+  Call call;
+  call.id = app.new_id("probe-");
+  call.prompts.push_back({{0}, ""});
+  call.sampling.max_tokens = 1;
+  call.priority = kHighestPriority;
+  call.timeout = app.options().watchdog_seconds;
+  call.arrival = request.arrival;
+  return generate(app, std::move(call), std::make_unique<ProbeFormatter>());
+}
 
 Reply health(App& app, HttpRequest&) { return state_response(app, false); }
 Reply readyz(App& app, HttpRequest&) { return state_response(app, false); }

@@ -88,7 +88,7 @@ void read_stream(Fields& fields, Call& call) {
   Fields inner(options, "stream_options.");
   inner.read("include_usage", call.include_usage);
   inner.read("continuous_usage_stats", call.continuous_usage);
-  inner.get("include_obfuscation");
+  inner.read("include_obfuscation", call.obfuscate);
   fields.adopt(inner.error());
 }
 
@@ -106,7 +106,7 @@ void accept_without_effect(Fields& fields) {
 }
 
 void refuse_what_is_not_there(Fields& fields) {
-  for (const char* name : {"bad_words", "allowed_token_ids", "logprob_token_ids", "truncate_prompt_tokens"})
+  for (const char* name : {"bad_words", "allowed_token_ids", "logprob_token_ids"})
     fields.unsupported(name, "is not supported");
   fields.unsupported("use_beam_search", "beam search is not supported");
 }
@@ -133,11 +133,27 @@ void read_call(Fields& fields, App& app, const HttpRequest& request, const CallK
   fields.read("include_stop_str_in_output", call.include_stop);
   fields.read("return_token_ids", call.return_token_ids);
   fields.read("return_tokens_as_token_ids", call.tokens_as_ids);
-  fields.read("priority", call.priority, -1000, 1000);
+  if (fields.read("truncate_prompt_tokens", call.truncate_prompt, -1, std::numeric_limits<int>::max()) &&
+      call.truncate_prompt == 0)
+    fields.fail("truncate_prompt_tokens",
+                "0 tokens of a prompt cannot be continued; expected -1 or more than 0");
+  fields.read("priority", call.priority, -kHighestPriority, kHighestPriority);
   fields.read("timeout", call.timeout, 0, 1e9);
   fields.read("cache_salt", call.salt);
   accept_without_effect(fields);
   refuse_what_is_not_there(fields);
+}
+
+void truncate_prompts(const App& app, Call& call) {
+  if (call.truncate_prompt == 0) return;
+  const int room = app.engine()->max_total_tokens() - std::max(call.sampling.max_tokens, 1);
+  const auto keep = static_cast<size_t>(call.truncate_prompt < 0 ? std::max(room, 1) : call.truncate_prompt);
+  for (Prompt& prompt : call.prompts) {
+    if (prompt.ids.size() <= keep) continue;
+    prompt.ids.erase(prompt.ids.begin(), prompt.ids.end() - static_cast<std::ptrdiff_t>(keep));
+    const text::Tokenizer* tokenizer = app.engine()->codec().tokenizer();
+    if (call.echo && tokenizer != nullptr) prompt.text = tokenizer->decode(prompt.ids, true).value();
+  }
 }
 
 // Refuses unknown fields (with --strict), and lengths that cannot fit: the last check before queueing.
@@ -224,6 +240,7 @@ Reply answer(App& app, const HttpRequest& request, const CallKind& kind) {
   Constraint constraint;
   std::unique_ptr<Formatter> formatter = kind.read(fields, app, call, constraint);
   compile_constraint(fields, app, std::move(constraint), call);
+  truncate_prompts(app, call);
   finish_call(fields, app, call);
   if (fields.error()) return error_response(*fields.error());
   return generate(app, std::move(call), std::move(formatter));

@@ -65,11 +65,12 @@ class ChatFormatter : public ChoicesFormatter {
                     {"message", message(choice)},
                     {"logprobs", std::move(logprobs)},
                     {"finish_reason", finish_reason(choice)},
-                    {"stop_reason", stop_reason(choice)}};
+                    {"stop_reason", stop_reason(g, choice)}};
       if (g.call().return_token_ids) entry["token_ids"] = choice.tokens;
       choices.push_back(std::move(entry));
     }
     Json out = envelope(g, std::move(choices));
+    if (g.call().prompt_logprobs >= 0) out["prompt_logprobs"] = prompt_logprobs(g, g.choices()[0]);
     if (g.call().return_token_ids) out["prompt_token_ids"] = g.call().prompts[0].ids;
     return dump_json(out);
   }

@@ -1,6 +1,9 @@
 #include "serve/openai/choices_formatter.h"
 
+#include <algorithm>
+
 #include "serve/json_text.h"
+#include "serve/openai/token_text.h"
 
 namespace sluice::serve {
 namespace {
@@ -33,15 +36,19 @@ void ChoicesFormatter::open(const Generation& g, std::string& out) {
     append_json_string(prefix_, g.app().fingerprint());
     prefix_ += ",\"choices\":[";
   }
+  begin_ = out.size();
   out += prefix_;
 }
 
 void ChoicesFormatter::close(const Generation& g, std::string& out) {
+  out += "]";
+  if (g.call().obfuscate) out += ",\"obfuscation\":\"" + padding(out.size() - begin_) + "\"";
   if (g.call().continuous_usage) {
-    out += "],\"usage\":" + dump_json(usage_json(g.usage())) + "}\n\n";
-  } else {
-    out += g.call().include_usage ? "],\"usage\":null}\n\n" : "]}\n\n";
+    out += ",\"usage\":" + dump_json(usage_json(g.usage()));
+  } else if (g.call().include_usage) {
+    out += ",\"usage\":null";
   }
+  out += "}\n\n";
 }
 
 void ChoicesFormatter::finish(const Generation& g, const Choice& choice, const engine::TextEvent& event,
@@ -49,7 +56,7 @@ void ChoicesFormatter::finish(const Generation& g, const Choice& choice, const e
   out += ",\"finish_reason\":";
   if (event.finish) {
     append_json_string(out, finish_reason(choice));
-    out += ",\"stop_reason\":" + dump_json(stop_reason(choice));
+    out += ",\"stop_reason\":" + dump_json(stop_reason(g, choice));
   } else {
     out += "null";
   }
@@ -80,9 +87,34 @@ const char* ChoicesFormatter::finish_reason(const Choice& choice) {
   }
 }
 
-Json ChoicesFormatter::stop_reason(const Choice& choice) {
+Json ChoicesFormatter::stop_reason(const Generation& g, const Choice& choice) {
   if (choice.stop_string) return *choice.stop_string;
-  return nullptr;
+  if (choice.finish != sched::FinishReason::stop || choice.tokens.empty()) return nullptr;
+  const std::vector<int32_t>& ids = g.call().sampling.stop_token_ids;
+  const auto id = std::find(ids.begin(), ids.end(), choice.tokens.back());
+  return id != ids.end() ? Json(*id) : Json(nullptr);
+}
+
+Json ChoicesFormatter::prompt_logprobs(const Generation& g, const Choice& choice) {
+  Json out = Json::array();
+  const std::vector<int32_t>& ids = prompt_of(g, choice).ids;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const auto& l = (*choice.prompt_logprobs)[i];
+    if (!l) {
+      out.push_back(nullptr);
+      continue;
+    }
+    Json entry = Json::object();
+    const auto add = [&](int32_t id, float logprob, int rank) {
+      entry[std::to_string(id)] = {
+          {"logprob", finite_logprob(logprob)}, {"rank", rank}, {"decoded_token", token_text(g, id)}};
+    };
+    for (size_t t = 0; t < l->top.size(); ++t)
+      add(l->top[t].first, l->top[t].second, static_cast<int>(t) + 1);
+    add(ids[i], l->logprob, l->rank + 1);
+    out.push_back(std::move(entry));
+  }
+  return out;
 }
 
 bool ChoicesFormatter::worth_a_chunk(const Generation& g, const engine::TextEvent& event) {

@@ -23,12 +23,19 @@ class ChoicesFormatter : public Formatter {
 
   /// "stop", "length", "tool_calls", "abort".
   static const char* finish_reason(const Choice& choice);
-  static Json stop_reason(const Choice& choice);
+  /// The stop string, or the one of stop_token_ids, that ended it; or null.
+  static Json stop_reason(const Generation& g, const Choice& choice);
+  static const Prompt& prompt_of(const Generation& g, const Choice& choice) {
+    return g.call().prompts[static_cast<size_t>(choice.prompt)];
+  }
+  /// As vLLM gives them: for each prompt token, an object by token id; null for the first.
+  static Json prompt_logprobs(const Generation& g, const Choice& choice);
   static bool worth_a_chunk(const Generation& g, const engine::TextEvent& event);
 
  private:
   const char* object_;
   std::string prefix_;
+  size_t begin_ = 0;  // of the event that is being written
 };
 
 }  // namespace sluice::serve

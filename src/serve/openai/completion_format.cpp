@@ -86,7 +86,7 @@ class CompletionFormatter : public ChoicesFormatter {
                     {"text", call.echo ? prompt_of(g, choice).text + choice.text : choice.text},
                     {"logprobs", std::move(logprobs)},
                     {"finish_reason", finish_reason(choice)},
-                    {"stop_reason", stop_reason(choice)}};
+                    {"stop_reason", stop_reason(g, choice)}};
       if (call.prompt_logprobs >= 0) entry["prompt_logprobs"] = prompt_logprobs(g, choice);
       if (call.return_token_ids) {
         entry["token_ids"] = choice.tokens;
@@ -98,37 +98,10 @@ class CompletionFormatter : public ChoicesFormatter {
   }
 
  private:
-  static const Prompt& prompt_of(const Generation& g, const Choice& choice) {
-    return g.call().prompts[static_cast<size_t>(choice.prompt)];
-  }
-
   static void add_prompt(const Generation& g, const Choice& choice, LogprobArrays& arrays) {
     const std::vector<int32_t>& ids = prompt_of(g, choice).ids;
     for (size_t i = 0; i < ids.size(); ++i)
       arrays.add(ids[i], choice.prompt_logprobs ? (*choice.prompt_logprobs)[i] : std::nullopt);
-  }
-
-  // As vLLM gives them: for each prompt token, an object by token id; null for the first.
-  static Json prompt_logprobs(const Generation& g, const Choice& choice) {
-    Json out = Json::array();
-    const std::vector<int32_t>& ids = prompt_of(g, choice).ids;
-    for (size_t i = 0; i < ids.size(); ++i) {
-      const auto& l = (*choice.prompt_logprobs)[i];
-      if (!l) {
-        out.push_back(nullptr);
-        continue;
-      }
-      Json entry = Json::object();
-      const auto add = [&](int32_t id, float logprob, int rank) {
-        entry[std::to_string(id)] = {
-            {"logprob", finite_logprob(logprob)}, {"rank", rank}, {"decoded_token", token_text(g, id)}};
-      };
-      for (size_t t = 0; t < l->top.size(); ++t)
-        add(l->top[t].first, l->top[t].second, static_cast<int>(t) + 1);
-      add(ids[i], l->logprob, l->rank + 1);
-      out.push_back(std::move(entry));
-    }
-    return out;
   }
 };
 

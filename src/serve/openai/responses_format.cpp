@@ -1,4 +1,5 @@
 // The shape of /v1/responses: items of output, whole and as events with names and rising numbers.
+#include "serve/json_text.h"
 #include "serve/openai/format.h"
 #include "serve/openai/token_text.h"
 
@@ -17,7 +18,7 @@ Json usage_json(const Usage& u) {
 // The text comes first, as one message; calls end an answer.
 class ResponseFormatter : public Formatter {
  public:
-  explicit ResponseFormatter(Json echo) : echo_(std::move(echo)) {}
+  ResponseFormatter(Json echo, bool obfuscate) : echo_(std::move(echo)), obfuscate_(obfuscate) {}
 
   void chunk(const Generation& g, Choice& choice, const engine::TextEvent& event,
              const std::vector<ToolCallDelta>& calls, std::string& out) override {
@@ -123,6 +124,7 @@ class ResponseFormatter : public Formatter {
   void send(const char* type, const Json& fields, std::string& out) {
     Json event = {{"type", type}, {"sequence_number", sequence_++}};
     event.update(fields);
+    if (obfuscate_ && event.contains("delta")) event["obfuscation"] = padding(dump_json(event).size());
     out += fmt::format("event: {}\ndata: {}\n\n", type, dump_json(event));
   }
 
@@ -184,6 +186,7 @@ class ResponseFormatter : public Formatter {
   }
 
   Json echo_;
+  bool obfuscate_;
   int sequence_ = 0;
   bool has_message_ = false;
   int call_ = -1;             // the one under way, if any has begun
@@ -192,8 +195,8 @@ class ResponseFormatter : public Formatter {
 
 }  // namespace
 
-std::unique_ptr<Formatter> response_formatter(Json echo) {
-  return std::make_unique<ResponseFormatter>(std::move(echo));
+std::unique_ptr<Formatter> response_formatter(Json echo, bool obfuscate) {
+  return std::make_unique<ResponseFormatter>(std::move(echo), obfuscate);
 }
 
 }  // namespace sluice::serve
