@@ -18,6 +18,7 @@ using ::testing::HasSubstr;
 
 // Never ends by itself within a test.
 const std::string kEndless = R"({"prompt":"hello","max_tokens":60000,"stream":true})";
+constexpr size_t kLarge = 1'000'000;
 const std::string kEndlessWhole = R"({"prompt":"hello","max_tokens":60000})";
 
 TinyServer& server() {
@@ -149,14 +150,57 @@ TEST(Connections, MalformedRequestsAreAnsweredAndClosed) {
   EXPECT_EQ(cut.receive().status, 0);
 }
 
+// Other protocols, and what of HTTP is not used here.
+TEST(Connections, GiveADefinedAnswerToWhateverComes) {
+  const struct {
+    std::string sent;
+    int status;
+    bool kept;
+  } kCases[] = {
+      {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, false},
+      {"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET /version HTTP/1.1\r\n\r\n", 505, false},
+      {"GET /version HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", 200, true},
+      {"GET /version HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", 200, true},
+      {"GET /version HTTP/1.1\r\nConnection: close\r\n\r\n", 200, false},
+      {"TRACE /version HTTP/1.1\r\n\r\n", 405, true},
+      {"PUT /v1/completions HTTP/1.1\r\n\r\n", 405, true},
+      {"CONNECT example.com:443 HTTP/1.1\r\n\r\n", 400, false},
+      {"GET //v1/models HTTP/1.1\r\n\r\n", 400, false},
+      {"GET /v1/%6dodels/?x=%ff HTTP/1.1\r\n\r\n", 200, true},
+      {"GET /" + std::string(8192, 'a') + " HTTP/1.1\r\n\r\n", 404, true},
+      {"GET /version HTTP/1.1\r\nAuthorization: Bearer " + std::string(kLarge, 'k') + "\r\n\r\n", 431, false},
+      // What follows a body is a request only if it looks like one.
+      {post_bytes("/tokenize", R"({"prompt":"a"})") + "}", 200, true},
+  };
+  for (const auto& c : kCases) {
+    Client client = server().client();
+    client.send(c.sent);
+    const std::string shown = c.sent.substr(0, 60);
+    EXPECT_EQ(client.receive().status, c.status) << shown;
+    if (c.kept && !c.sent.ends_with("}}")) {
+      EXPECT_EQ(client.get("/version").status, 200) << shown;
+    } else {
+      client.send("\r\n\r\n");
+      EXPECT_TRUE(client.closed()) << shown;
+    }
+  }
+}
+
 TEST(Connections, SlowSendersAreTimedOut) {
   TinyServerOptions o;
   o.serve.http.limits.header_timeout = o.serve.http.limits.body_timeout = 0.3;
   o.serve.http.limits.idle_timeout = 0.3;
   TinyServer slow(o);
   Client head = slow.client(), body = slow.client(), idle = slow.client();
+  Client drops = slow.client();
   head.send("GET / HT");
   body.send("POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{");
+  drops.send("GET /version HTTP/1.1\r\nA: ");
+  for (int i = 0; i < 30; ++i) {  // byte by byte, for longer than it may take
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    drops.send("b");
+  }
+  EXPECT_EQ(drops.receive().status, 408);
   EXPECT_EQ(head.receive().status, 408);
   EXPECT_EQ(body.receive().status, 408);
   EXPECT_TRUE(head.closed() && body.closed());
@@ -195,6 +239,13 @@ TEST(Keys, AreAskedForWherePromised) {
         "Authorization: Bearer secretx\r\n", "Authorization: Bearer secre\r\n",
         "Authorization: Bearer secret\r\nX-Api-Key: other\r\n"})
     EXPECT_EQ(status(bad), 401) << bad;
+  EXPECT_EQ(status("Authorization: Bearer secret\r\nAuthorization: Bearer secret\r\n"), 401);
+  EXPECT_EQ(status("Authorization:\r\n"), 401);
+  // Routing and keys see one path.
+  EXPECT_EQ(locked.get("/%68ealth").status, 200);
+  EXPECT_EQ(locked.get("/v1/%6dodels").status, 401);
+  EXPECT_EQ(locked.get("/page/../v1/models").status, 400);
+  EXPECT_EQ(locked.get("/page/%2e%2e/v1/models").status, 400);
   EXPECT_EQ(locked.get("/health").status, 200);
   EXPECT_EQ(locked.get("/nowhere").status, 401) << "nothing is told to strangers";
 }
@@ -275,6 +326,63 @@ TEST(Clients, TenThousandRequestsHalfOfThemAbandonedLeaveNothing) {
   EXPECT_LE(open_descriptors(), before);
 }
 
+TEST(Clients, ThatGoAllAtOnceFreeEverythingAtOnce) {
+  for (int round = 0; round < 3; ++round) {
+    {
+      std::vector<Client> all;
+      for (int i = 0; i < 300; ++i) {
+        all.push_back(server().client());
+        all.back().send(post_bytes("/v1/completions", kEndless));
+      }
+      ASSERT_TRUE(all.front().receive_until("data: "));
+    }
+    ASSERT_TRUE(server().becomes_idle());
+    EXPECT_EQ(server().post("/v1/completions", R"({"prompt":"hello","max_tokens":3})").status, 200);
+  }
+}
+
+TEST(Clients, ThatComeAllAtOnceAreAllAnswered) {
+  std::atomic<int> served = 0, refused = 0, other = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      std::vector<Client> clients;
+      for (int i = 0; i < 500; ++i) {
+        clients.push_back(server().client());
+        clients.back().send(post_bytes("/v1/completions", R"({"prompt":"hello","max_tokens":3})"));
+      }
+      for (Client& c : clients) {
+        const int status = c.receive().status;
+        ++(status == 200 ? served : status == 429 || status == 503 ? refused : other);
+      }
+    });
+  }
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(server().get("/health").status, 200);
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(other, 0);
+  EXPECT_EQ(served + refused, 2000);
+}
+
+TEST(Metrics, DoNotGrowWithWhatClientsWrite) {
+  TinyServerOptions o;
+  o.serve.any_model = true;
+  TinyServer counted(o);
+  const auto lines = [&] {
+    const std::string text = counted.get("/metrics").body;
+    return std::count(text.begin(), text.end(), '\n');
+  };
+  Client c = counted.client();
+  auto before = lines();
+  for (int i = 0; i < 50; ++i) {
+    if (i == 1) before = lines();
+    c.get(fmt::format("/v1/models/m{}", i));
+    c.post(fmt::format("/path{}", i), "{}");
+    c.post("/v1/completions",
+           fmt::format(R"({{"prompt":"a","max_tokens":1,"model":"m{0}","user":"u{0}"}})", i));
+  }
+  EXPECT_EQ(lines(), before);
+}
+
 TEST(Queue, IsBoundedAndSaysWhenToComeBack) {
   TinyServerOptions o;
   o.max_num_seqs = 1;
@@ -318,6 +426,27 @@ TEST(Draining, RefusesNewRequestsAndLetsOldOnesEnd) {
   const auto events = stream.receive().events();
   EXPECT_EQ(events.back(), "[DONE]");
   EXPECT_TRUE(going.becomes_idle());
+}
+
+// Steps take longer than the watchdog allows, but the server comes through.
+TEST(Watchdog, FailsLivenessWhileAStepIsStuckAndNamesIt) {
+  TinyServerOptions o;
+  o.core.null_step = 0.5;
+  o.serve.watchdog_seconds = 0.1;
+  TinyServer stuck(o);
+  EXPECT_EQ(stuck.get("/livez").status, 200) << "idle is not stuck";
+  Client c = stuck.client();
+  c.send(post_bytes("/v1/completions", R"({"prompt":"a","max_tokens":1})"));
+  Response live;
+  for (int i = 0; i < 400 && live.status != 503; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    live = stuck.get("/livez");
+  }
+  EXPECT_EQ(live.status, 503);
+  EXPECT_THAT(live.body, HasSubstr("step 1 has been running"));
+  EXPECT_EQ(stuck.get("/health").status, 503);
+  EXPECT_EQ(c.receive().status, 200);
+  EXPECT_EQ(stuck.get("/livez").status, 200);
 }
 
 TEST(Loading, IsAnsweredBeforeTheModelIsThere) {

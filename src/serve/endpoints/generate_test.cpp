@@ -148,6 +148,28 @@ TEST(Completions, StopStringsSeedsAndStreamsAgree) {
   EXPECT_EQ(cut["choices"][0]["stop_reason"], stop);
   const Json kept = run(R"(,"include_stop_str_in_output":true,"stop":)" + dump_json(Json(stop))).json();
   EXPECT_EQ(kept["choices"][0]["text"], text.substr(0, text.find(stop)) + stop);
+  // Nothing of a stop string is ever streamed, though its tokens come one by one.
+  streamed.clear();
+  const auto stopped = run(R"(,"stream":true,"stop":)" + dump_json(Json(stop))).events();
+  int ends = 0;
+  for (size_t i = 0; i + 1 < stopped.size(); ++i) {
+    const Json piece = (*parse_json(stopped[i], "chunk"))["choices"][0];
+    streamed += piece["text"].get<std::string>();
+    ends += piece["finish_reason"].is_null() ? 0 : 1;
+  }
+  EXPECT_EQ(streamed, text.substr(0, text.find(stop)));
+  EXPECT_EQ(ends, 1);
+  // One that the last token completes ends the text, and so it is said once.
+  const std::string tail = text.substr(37);
+  if (text.find(tail) == 37) {
+    const Json both = run(R"(,"stop":)" + dump_json(Json(tail))).json();
+    EXPECT_EQ(both["choices"][0]["text"], text.substr(0, 37));
+    EXPECT_EQ(both["choices"][0]["finish_reason"], "stop");
+    EXPECT_EQ(both["usage"]["completion_tokens"], 40);
+  }
+  // In an echoed prompt it is text like any other.
+  const Json echoed = run(R"(,"echo":true,"stop":"ell")").json();
+  EXPECT_EQ(echoed["choices"][0]["text"].get<std::string>().substr(0, 5), "hello");
   // A bias that leaves nothing else decides.
   const Json biased = run(R"(,"temperature":0,"logit_bias":{"5":100})").json();
   EXPECT_EQ(biased["choices"][0]["text"], std::string(40, '&'));
@@ -312,6 +334,60 @@ TEST(Requests, EveryBadFieldIsNamed) {
       200);
 }
 
+// Values at the ends of their ranges: with logits that count, and without company.
+TEST(Requests, ExtremeValuesAreServed) {
+  std::string all_banned;
+  for (int id = 0; id < 128; ++id) all_banned += fmt::format(R"({}"{}":-100)", id > 0 ? "," : "", id);
+  const std::string long_stop(10'000, 'x');
+  for (const std::string& field : std::vector<std::string>{
+           R"("temperature":0)",
+           R"("temperature":1e-9)",
+           R"("temperature":1e-38)",
+           R"("temperature":null)",
+           R"("temperature":2)",
+           R"("temperature":-0)",
+           R"("top_p":0)",
+           R"("top_p":1)",
+           R"("top_p":1e-30)",
+           R"("top_k":-1)",
+           R"("top_k":0)",
+           R"("top_k":1)",
+           R"("top_k":1000000000)",
+           R"("min_p":0)",
+           R"("min_p":1)",
+           R"("n":2)",
+           R"("n":128,"max_completion_tokens":1)",
+           R"("max_completion_tokens":null)",
+           R"("max_completion_tokens":5)",
+           R"("logprobs":true)",
+           R"("logprobs":true,"top_logprobs":0)",
+           R"("logprobs":true,"top_logprobs":20,"n":2)",
+           R"("logprobs":false,"top_logprobs":null)",
+           R"("logit_bias":{})",
+           R"("logit_bias":{"5":-100,"6":100})",
+           R"("logit_bias":{)" + all_banned + "}",
+           R"("stop":null)",
+           R"("stop":[])",
+           R"("stop":["a","b","c","d"])",
+           R"("stop":")" + long_stop + "\"",
+           R"("stop":"<|end|>")",
+           R"("seed":-9223372036854775808)",
+           R"("seed":9223372036854775807)",
+           R"("presence_penalty":2)",
+           R"("frequency_penalty":-2)",
+           R"("repetition_penalty":1.0)",
+           R"("repetition_penalty":0.01)",
+           R"("min_tokens":2)",
+           R"("ignore_eos":true)",
+           R"("presence_penalty":2,"frequency_penalty":2,"repetition_penalty":2,"guided_regex":"[ab]{3}")",
+       }) {
+    const Response r =
+        real_server().post("/v1/chat/completions",
+                           R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":4,)" + field + "}");
+    EXPECT_EQ(r.status, 200) << field.substr(0, 100) << r.body;
+  }
+}
+
 TEST(Requests, BadMessagesAreNamed) {
   const struct {
     const char* messages;
@@ -326,6 +402,10 @@ TEST(Requests, BadMessagesAreNamed) {
       {R"([{"role":"user"}])", "messages[0].content"},
       {R"([{"role":"user","content":"a"},{"role":"user","content":5}])", "messages[1].content"},
       {R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://x"}}]}])",
+       "messages[0].content[0].type"},
+      {R"([{"role":"user","content":[{"type":"text","text":"a"},{"type":"input_audio","input_audio":{}}]}])",
+       "messages[0].content[1].type"},
+      {R"([{"role":"user","content":[{"type":"file","file":{"file_data":"data:text/plain;base64,aGk="}}]}])",
        "messages[0].content[0].type"},
       {R"([{"role":"user","content":[{"type":"text"}]}])", "messages[0].content[0].text"},
       {R"([{"role":"tool","content":"x"}])", "messages[0].tool_call_id"},
@@ -349,6 +429,30 @@ TEST(Requests, LengthsThatCanNeverFitAreRefusedWithTheNumbers) {
   EXPECT_EQ(null_server().post("/v1/completions", R"({"prompt":"a","max_tokens":65536})").status, 400);
   EXPECT_EQ(null_server().post("/v1/completions", R"({"prompt":["a","b"],"n":128,"max_tokens":1})").status,
             200);
+}
+
+TEST(Requests, HugeListsAreRefusedOrServed) {
+  const auto times = [](size_t n, const std::string& item) {
+    std::string out = "[" + item;
+    for (size_t i = 1; i < n; ++i) out += "," + item;
+    return out + "]";
+  };
+  EXPECT_EQ(null_server()
+                .post("/v1/completions", R"({"max_tokens":1,"prompt":)" + times(1'000'000, "[1]") + "}")
+                .status,
+            400);
+  EXPECT_EQ(null_server()
+                .post("/v1/completions", R"({"max_tokens":1,"prompt":)" + times(1'000'000, "1") + "}")
+                .json()["error"]["code"],
+            "context_length_exceeded");
+  EXPECT_EQ(null_server()
+                .post("/v1/chat/completions", R"({"max_tokens":1,"messages":)" +
+                                                  times(100'000, R"({"role":"user","content":"a"})") + "}")
+                .json()["error"]["code"],
+            "context_length_exceeded");
+  std::string keys = "{";
+  for (int i = 0; i < 200'000; ++i) keys += fmt::format(R"("k{}":{},)", i, i);
+  EXPECT_EQ(null_server().post("/v1/completions", keys + R"("prompt":"a","max_tokens":1})").status, 200);
 }
 
 TEST(Requests, JsonIsReadStrictly) {
