@@ -14,7 +14,7 @@ namespace {
 // since its own insertion looks every earlier key up.
 class Builder : public nlohmann::json_sax<Json> {
  public:
-  Builder(const JsonLimits& limits, std::string_view text) : limits_(limits), text_(text) {}
+  explicit Builder(const JsonLimits& limits) : limits_(limits) {}
 
   bool null() override { return add(Json(nullptr)); }
   bool boolean(bool v) override { return add(Json(v)); }
@@ -50,12 +50,12 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) override {
-    std::string what = e.what();
     // nlohmann writes "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
-    if (const size_t at = what.find("] "); at != std::string::npos) what.erase(0, at + 2);
-    error_ = what;
-    position_ = position;
-    return false;
+    std::string what = e.what();
+    for (const std::string_view front : {"] ", "parse error at "}) {
+      if (const size_t at = what.find(front); at != std::string::npos) what.erase(0, at + front.size());
+    }
+    return fail(fmt::format("byte {}, {}", position, what));
   }
 
   Json take() { return std::move(root_); }
@@ -67,7 +67,10 @@ class Builder : public nlohmann::json_sax<Json> {
     std::unordered_set<std::string> keys;
   };
 
+  // Keys, numbers and what was read last are repeated in messages, and only the input limits their length.
   bool fail(std::string why) {
+    constexpr size_t kMaxText = 300;
+    if (why.size() > kMaxText) why.replace(kMaxText, std::string::npos, "...");
     error_ = std::move(why);
     return false;
   }
@@ -108,11 +111,9 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
   const JsonLimits& limits_;
-  std::string_view text_;
   Json root_;
   std::vector<Level> stack_;
   size_t nodes_ = 0;
-  size_t position_ = 0;
   std::string error_;
 };
 
@@ -158,7 +159,7 @@ Result<Json> parse_json(std::string_view text, const std::string& origin, const 
     cleaned = without_nan_literals(text);
     text = cleaned;
   }
-  Builder builder(limits, text);
+  Builder builder(limits);
   if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
     return corrupt("{}: not valid JSON: {}", origin, builder.error());
   }

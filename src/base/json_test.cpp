@@ -20,6 +20,18 @@ TEST(Json, RefusesWhatIsNotStrictJson) {
   }
 }
 
+TEST(Json, SaysWhereAndNoMoreThanFits) {
+  EXPECT_EQ(parse_json("{\n\"a\": x}", "f.json").status().message().substr(0, 54),
+            "f.json: not valid JSON: byte 8, line 2, column 6: synt");
+  const std::string long_text(1'000'000, 'k');
+  for (const std::string& bad : {"[\"" + long_text, "{\"" + long_text + "\":1,\"" + long_text + "\":2}",
+                                 "[1" + std::string(1'000'000, '0') + "]", "[\"" + long_text + "\" \"x\"]"}) {
+    const auto r = parse_json(bad, "f.json");
+    ASSERT_FALSE(r.ok());
+    EXPECT_LT(r.status().message().size(), 400u);
+  }
+}
+
 TEST(Json, RefusesDuplicateKeysInLargeObjects) {
   std::string text = "{";
   for (int i = 0; i < 100; ++i) text += "\"k" + std::to_string(i) + "\":0,";
