@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "cpu/cpu_device.h"
 #include "cpu/kernels.h"
+#include "cpu/kv_page.h"
 #include "cuda/backend.h"
 #include "ops/cases.h"
 #include "ops/testing/conformance.h"
@@ -142,22 +143,32 @@ void mirror(Mirror& m, Problem<ops::Attention>& p, ops::Attention::Args& a) {
   m.floats(a.sinks, p.desc.heads), m.floats(a.alibi_slopes, p.desc.heads);
 }
 
-/// Keys lie as (d_qk, page_tokens) on the CPU and as (page_tokens, d_qk) here.
-template <typename Desc>
-void turn_keys(const Desc& d, ops::ProblemCache& cache, bool to_gpu) {
-  const auto size = static_cast<size_t>(info(d.kv).block_bytes), tokens = static_cast<size_t>(d.page_tokens),
-             dims = static_cast<size_t>(d.d_qk), block = size * tokens * dims;
+/// Moves what lies as cpu/kv_page.h says to where cuda/kernels/kv_page.cuh has it, (page_tokens, dims), or
+/// back; cpu_index(slot, dimension) is an element's place in its head on the CPU.
+template <typename F>
+void turn(std::byte* pages, size_t bytes, size_t size, int64_t tokens, int64_t dims, bool to_gpu,
+          const F& cpu_index) {
+  const size_t block = size * static_cast<size_t>(tokens * dims);
   std::vector<std::byte> turned(block);
-  std::byte* keys = cache.cache().keys;
-  for (size_t at = 0; at < cache.key_bytes(); at += block) {
-    for (size_t t = 0; t < tokens; ++t) {
-      for (size_t i = 0; i < dims; ++i) {
-        const size_t cpu = (i * tokens + t) * size, gpu_place = (t * dims + i) * size;
-        std::memcpy(turned.data() + (to_gpu ? gpu_place : cpu), keys + at + (to_gpu ? cpu : gpu_place), size);
+  for (size_t at = 0; at < bytes; at += block) {
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int64_t i = 0; i < dims; ++i) {
+        const size_t cpu = static_cast<size_t>(cpu_index(t, i)) * size;
+        const size_t gpu_place = static_cast<size_t>(t * dims + i) * size;
+        std::memcpy(turned.data() + (to_gpu ? gpu_place : cpu), pages + at + (to_gpu ? cpu : gpu_place),
+                    size);
       }
     }
-    std::memcpy(keys + at, turned.data(), block);
+    std::memcpy(pages + at, turned.data(), block);
   }
+}
+template <typename Desc>
+void turn_pages(const Desc& d, ops::ProblemCache& cache, bool to_gpu) {
+  const size_t size = info(d.kv).block_bytes;
+  turn(cache.cache().keys, cache.key_bytes(), size, d.page_tokens, d.d_qk, to_gpu,
+       [&](int64_t slot, int64_t i) { return cpu::key_index(d, slot, i); });
+  turn(cache.cache().values, cache.value_bytes(), size, d.page_tokens, d.d_v, to_gpu,
+       [&](int64_t slot, int64_t i) { return cpu::value_index(d, slot, i); });
 }
 
 uint64_t scratch_bytes(const auto& kernel, const auto& desc, int64_t rows) {
@@ -169,12 +180,12 @@ std::vector<float> outputs_of(Problem<Op>& problem, const Kernel<Op>& kernel) {
   constexpr bool kAttention = std::is_same_v<Op, ops::Attention>, kRopeKv = std::is_same_v<Op, ops::RopeKv>;
   Mirror device(*gpu()->device);
   auto args = problem.args(kernel);
-  if constexpr (kAttention) turn_keys(problem.desc, problem.cache, true);
+  if constexpr (kAttention) turn_pages(problem.desc, problem.cache, true);
   mirror(device, problem, args);
   std::byte* scratch = device.scratch(scratch_bytes(kernel, problem.desc, problem.rows));
   kernel.run(problem.desc, args, {device.stream(), scratch});
   device.fetch();
-  if constexpr (kAttention || kRopeKv) turn_keys(problem.desc, problem.cache, false);
+  if constexpr (kAttention || kRopeKv) turn_pages(problem.desc, problem.cache, false);
   return problem.outputs();
 }
 
@@ -345,7 +356,7 @@ TEST(CudaBatchInvariance, AttentionWhateverTheChunks) {
   for (const ops::Attention::Desc& d : invariance_cases()) {
     Problem<ops::Attention> problem(d, std::vector<ops::ProblemSequence>{{kLongPrompt, 0}, {1, 900}}, 5);
     problem.fill_cache(ops::testing::reference<ops::RopeKv>(host), {*host_stream});
-    turn_keys(d, problem.cache, true);
+    turn_pages(d, problem.cache, true);
     for (const Kernel<ops::Attention>& kernel : gpu()->kernels.all<ops::Attention>()) {
       if (!kernel.batch_invariant || !kernel.refuses(d).empty()) continue;
       ++tried;
