@@ -132,6 +132,11 @@ void mirror(Mirror& m, Problem<ops::AddNorm>& p, ops::AddNorm::Args& a) {
 }
 void mirror(Mirror& m, Problem<ops::Activation>&, ops::Activation::Args& a) { m.in(a.x), m.in(a.y); }
 void mirror(Mirror& m, Problem<ops::ScaleSoftcap>&, ops::ScaleSoftcap::Args& a) { m.in(a.x); }
+void mirror(Mirror& m, Problem<ops::Sample>& p, ops::Sample::Args& a) {
+  m.in(a.x);
+  a.choices = m.in(a.choices, p.choices.size() * sizeof(ops::Choice));
+  a.out = m.in(a.out, p.tokens.size() * sizeof(int32_t));
+}
 void mirror(Mirror& m, Problem<ops::RopeKv>& p, ops::RopeKv::Args& a) {
   a.on_device = m.sequences(a.sequences, p.rows);
   m.in(a.qkv), m.in(a.rope_table), m.in(a.cache, p);
@@ -406,26 +411,49 @@ TEST(CudaBatchInvariance, AttentionWhateverTheChunks) {
   EXPECT_GT(tried, 0);
 }
 
-TEST(CudaConformance, ArgmaxTakesTheFirstOfTheLargestAndRefusesNan) {
+TEST(CudaConformance, Sample) {
   SKIP_WITHOUT_GPU();
-  constexpr int64_t kRows = 4, kCols = 70'001;
-  std::vector<float> x = ops::random_floats(kRows * kCols, 3);
-  const auto at = [&](int64_t row, int64_t col) -> float& {
-    return x[static_cast<size_t>(row * kCols + col)];
-  };
-  at(0, 69'000) = at(0, 41) = 50;
-  at(1, 70'000) = 60;  // behind the limit
-  at(1, 69'999) = 59;
-  at(2, 5) = NAN;
-  at(3, 7) = INFINITY;
-  std::vector<int32_t> best(kRows, -7);
-  Mirror device(*gpu()->device);
-  ops::Argmax::Args args{{x.data(), DType::f32, kRows, kCols, kCols}, kCols - 1, best.data()};
-  device.in(args.x);
-  args.out = device.in(best.data(), best.size() * sizeof(int32_t));
-  gpu()->kernels.all<ops::Argmax>().front().run({kCols}, args, {device.stream()});
-  device.fetch();
-  EXPECT_EQ(best, (std::vector<int32_t>{41, 69'999, -1, -1}));
+  compare_all(ops::edge_cases<ops::Sample>());
+}
+
+/// What one row draws at places all over [0, 1), the places split over calls of many and of few rows.
+TEST(CudaConformance, SampleDrawsEachTokenByItsShare) {
+  SKIP_WITHOUT_GPU();
+  constexpr int64_t kDim = 3000, kDraws = 100'000;
+  const std::vector<float> logits = ops::random_floats(kDim, 5, 2);
+  const ops::Largest largest = ops::largest_logit(logits);
+  for (const ops::Choice& way :
+       {ops::Choice{.temperature = 1}, ops::Choice{.top_k = 200, .temperature = 0.9f},
+        ops::Choice{.temperature = 1.2f, .top_p = 0.8f}}) {
+    ops::Candidates kept;
+    const double sum = ops::candidates(logits, largest.value, way, kept);
+    std::vector<int> drawn(kDim);
+    for (const int64_t rows : {kDraws - 3000, int64_t{3000}}) {
+      std::vector<ops::Choice> choices(static_cast<size_t>(rows), way);
+      for (size_t i = 0; i < choices.size(); ++i) {
+        choices[i].row = 0;
+        choices[i].place = (static_cast<double>(i) + 0.5) / static_cast<double>(rows);
+      }
+      std::vector<float> x = logits;
+      std::vector<int32_t> tokens(choices.size());
+      Mirror device(*gpu()->device);
+      ops::Sample::Args args{.x = {x.data(), DType::f32, 1, kDim, kDim}, .limit = kDim, .count = rows};
+      device.in(args.x);
+      args.choices = device.in(choices.data(), choices.size() * sizeof(ops::Choice));
+      args.out = device.in(tokens.data(), tokens.size() * sizeof(int32_t));
+      gpu()->kernels.all<ops::Sample>().front().run({kDim}, args, {device.stream()});
+      device.fetch();
+      for (const int32_t token : tokens) ++drawn.at(static_cast<size_t>(token));
+    }
+    double share = 0;
+    for (const auto& [weight, id] : kept) {
+      const double wanted = static_cast<double>(weight) / sum * kDraws;
+      EXPECT_NEAR(drawn[static_cast<size_t>(id)], wanted, 2.1)
+          << id;  // an edge may take a place on either side
+      share += drawn[static_cast<size_t>(id)];
+    }
+    EXPECT_EQ(share, kDraws) << "and no other";
+  }
 }
 
 TEST(CudaDevice, RefusesWhatDoesNotFit) {

@@ -1,4 +1,4 @@
-// Registers the kernels of src/cuda/kernels/rows.cu.
+// Registers the kernels of src/cuda/kernels/rows.cu and sample.cu.
 #include "cuda/cuda_device.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/register.h"
@@ -92,13 +92,21 @@ void register_row_kernels(ops::Kernels& kernels) {
       .seconds = seconds_of_rows<ops::ScaleSoftcap>,
       .run = [](const ops::ScaleSoftcap::Desc& d, const ops::ScaleSoftcap::Args& a,
                 const ops::Launch& launch) { scale_softcap(queue_of(launch), a.x, d.scale, d.softcap); }});
-  kernels.add(ops::Kernel<ops::Argmax>{
-      .name = "cuda.argmax",
-      .refuses = accepts_any<ops::Argmax::Desc>,
-      .seconds = seconds_of_rows<ops::Argmax>,
-      .run = [](const ops::Argmax::Desc&, const ops::Argmax::Args& a, const ops::Launch& launch) {
-        argmax(queue_of(launch), a.x, a.limit, a.out);
-      }});
+  kernels.add(ops::Kernel<ops::Sample>{
+      .name = "cuda.sample",
+      .refuses = [](const ops::Sample::Desc& d) -> std::string {
+        return d.dim <= kMostSampleDim ? "" : "a row is longer than the shared memory of a cluster";
+      },
+      .seconds = seconds_of_rows<ops::Sample>,
+      .run =
+          [](const ops::Sample::Desc&, const ops::Sample::Args& a, const ops::Launch& launch) {
+            sample(queue_of(launch), {.x = a.x,
+                                      .first_row = a.first_row,
+                                      .limit = a.limit,
+                                      .choices = a.choices,
+                                      .count = a.count,
+                                      .out = a.out});
+          }});
 }
 
 }  // namespace sluice::cuda

@@ -7,6 +7,7 @@ namespace sluice::engine {
 namespace {
 
 constexpr int64_t kSequenceWords = sizeof(ops::SequenceRows) / sizeof(int32_t);
+constexpr int64_t kChoiceWords = sizeof(ops::Choice) / sizeof(int32_t);
 
 }  // namespace
 
@@ -23,7 +24,8 @@ BatchStage::Places BatchStage::places(const model::Recipe& recipe, size_t groups
            .logit_rows = 3 * tokens,
            .sequence_of = 4 * tokens};
   p.sequences = 5 * tokens;
-  p.pages = p.sequences + recipe.max_sequences * kSequenceWords;
+  p.choices = p.sequences + recipe.max_sequences * kSequenceWords;
+  p.pages = p.choices + recipe.max_sequences * kChoiceWords;
   p.end = p.pages + recipe.max_sequences * static_cast<int64_t>(groups) * table_pages(recipe);
   return p;
 }
@@ -60,8 +62,9 @@ void BatchStage::add_row(int32_t id, int32_t position, int32_t rope_variant, int
 }
 
 void BatchStage::add_sequence(const ops::SequenceRows& sequence) {
-  SLUICE_CHECK(num_sequences_ * kSequenceWords < places_.pages - places_.sequences, "{} sequences",
+  SLUICE_CHECK(num_sequences_ * kSequenceWords < places_.choices - places_.sequences, "{} sequences",
                num_sequences_);
+  choice(num_sequences_) = {};
   reinterpret_cast<ops::SequenceRows*>(at(places_.sequences))[num_sequences_++] = sequence;
 }
 

@@ -6,6 +6,7 @@
 
 #include "device/device.h"
 #include "model/recipe.h"
+#include "ops/choice.h"
 #include "program/run.h"
 
 namespace sluice::engine {
@@ -24,23 +25,31 @@ class BatchStage {
   /// One row of the batch.
   void add_row(int32_t id, int32_t position, int32_t rope_variant, int32_t sequence);
   void add_sequence(const ops::SequenceRows& sequence);
+  /// What is asked of the logits of a sequence that was added: nothing as yet.
+  ops::Choice& choice(int32_t sequence) {
+    return reinterpret_cast<ops::Choice*>(at(places_.choices))[sequence];
+  }
   void add_logit_row(int32_t row) { at(places_.logit_rows)[num_logit_rows_++] = row; }
   /// Where the pages of a sequence in a group go: as many as `table_pages()`.
   std::span<int32_t> pages(int32_t sequence, size_t group);
 
   int32_t rows() const { return num_rows_; }
+  int32_t logit_rows() const { return num_logit_rows_; }
   int64_t table_pages() const { return table_pages_; }
 
   /// The batch where kernels read it; the copy to the device is queued on `stream`.
   program::Batch batch(device::Stream& stream);
-  /// Where a device with memory of its own reads the ids of rows.
+  /// Where a device with memory of its own reads the ids of rows, and what is asked of sequences.
   int32_t* device_ids() const { return reinterpret_cast<int32_t*>(device_.data()) + places_.ids; }
+  const ops::Choice* device_choices() const {
+    return reinterpret_cast<const ops::Choice*>(reinterpret_cast<int32_t*>(device_.data()) + places_.choices);
+  }
 
  private:
   BatchStage() = default;
   // Places, in int32s from the start of the stage.
   struct Places {
-    int64_t ids, positions, variants, logit_rows, sequence_of, sequences, pages, end;
+    int64_t ids, positions, variants, logit_rows, sequence_of, sequences, choices, pages, end;
   };
   static Places places(const model::Recipe& recipe, size_t groups);
   static int64_t table_pages(const model::Recipe& recipe);

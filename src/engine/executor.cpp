@@ -15,8 +15,9 @@ Result<Executor> Executor::create(LoadedModel& model) {
   executor.last_samples_.resize(static_cast<size_t>(model.recipe().max_sequences));
   if (device.shares_host_memory()) return executor;
   const int64_t vocab = model.spec().vocab;
-  SLUICE_ASSIGN(executor.argmax_, model.backend().kernels.select<ops::Argmax>({vocab}, {}));
-  SLUICE_ASSIGN(executor.samples_, SampleStage::make(device, model.program().limits.logits, vocab));
+  SLUICE_ASSIGN(executor.sample_, model.backend().kernels.select<ops::Sample>({vocab}, {}));
+  SLUICE_ASSIGN(executor.samples_, SampleStage::make(device, model.recipe().max_sequences,
+                                                     model.program().limits.logits, vocab));
   for (auto& stream : executor.fetched_) stream = device.make_stream();
   return executor;
 }
@@ -46,6 +47,10 @@ void Executor::fill(const Step& step) {
     for (int i = entry.count - entry.num_logits; i < entry.count; ++i) {
       stage_->add_logit_row(first_row + i);
       logit_uses_.push_back({e, entry.first + i, entry.sample && i + 1 == entry.count});
+    }
+    if (const auto choice = choice_on_device(entry, step.context(entry))) {
+      stage_->choice(sequence) = *choice;
+      stage_->choice(sequence).row = stage_->logit_rows() - 1;
     }
   }
 }
@@ -124,12 +129,18 @@ void Executor::drain() {
 
 bool Executor::can_run_on(const sched::StepPlan& plan, const ContextOf& context_of) const {
   if (recorded_rows(plan) == 0) return false;
-  const bool greedy =
+  const bool by_device =
       std::all_of(plan.entries.begin(), plan.entries.end(), [&](const sched::StepEntry& entry) {
         const SequenceContext* context = context_of(entry.id);
-        return context != nullptr && entry.sample && !context->on_logits && context->sampler->takes_argmax();
+        return context != nullptr && choice_on_device(entry, *context);
       });
-  return greedy && (running_.empty() || continues(plan));
+  return by_device && (running_.empty() || continues(plan));
+}
+
+std::optional<ops::Choice> Executor::choice_on_device(const sched::StepEntry& entry,
+                                                      const SequenceContext& context) const {
+  if (sample_ == nullptr || !entry.sample || context.on_logits) return std::nullopt;
+  return context.sampler->plain_choice(static_cast<int>(running_.size()));
 }
 
 // The same slots in the same rows, each with the token that the step before samples.
@@ -177,7 +188,7 @@ sched::StepResult Executor::finish_oldest(const ContextOf& context_of) {
     sched::EntryResult& out = result.entries.emplace_back();
     SequenceContext* context = context_of(entry.id);
     if (context == nullptr) continue;  // it ended meanwhile: nobody reads its share
-    auto sample = context->sampler->take_argmax(samples_->ids(step.turn)[i]);
+    auto sample = context->sampler->take(samples_->ids(step.turn)[i]);
     out.status = sample.status();
     if (sample.ok()) out.token = last_samples_[static_cast<size_t>(entry.slot)] = sample->token;
   }
@@ -194,7 +205,7 @@ void Executor::compute(const Step& step) {
 }
 
 int32_t Executor::recorded_rows(const sched::StepPlan& plan) const {
-  if (argmax_ == nullptr || observer_) return 0;
+  if (sample_ == nullptr || observer_) return 0;
   for (const sched::StepEntry& entry : plan.entries) {
     if (entry.count != 1 || entry.num_logits != 1) return 0;
   }
@@ -217,8 +228,9 @@ program::Batch Executor::padded_batch(int32_t rows) {
 
 void Executor::queue_recorded(const program::Batch& batch, int32_t rows, int32_t vocab_limit) {
   const auto work = [&] {
-    program::run(model_->program(), model_->memory(), batch, *stream_,
-                 [&](size_t, const Matrix& logits) { queue_argmax(logits, vocab_limit); });
+    program::run(model_->program(), model_->memory(), batch, *stream_, [&](size_t, const Matrix& logits) {
+      queue_sample(logits, 0, 0, static_cast<size_t>(rows), vocab_limit);
+    });
   };
   Recorded& recorded = recorded_[rows];
   if (++recorded.uses == 1) return work();
@@ -236,42 +248,47 @@ void Executor::decode_recorded(const Step& step, int32_t rows) {
          true);
 }
 
-void Executor::queue_argmax(const Matrix& logits, int32_t vocab_limit) {
-  argmax_->run({logits.cols}, {logits, vocab_limit, samples_->device_ids()}, {*stream_});
+void Executor::queue_sample(const Matrix& logits, size_t first, size_t begin, size_t end,
+                            int32_t vocab_limit) {
+  sample_->run({logits.cols},
+               {logits, static_cast<int64_t>(first), vocab_limit, stage_->device_choices() + begin,
+                static_cast<int64_t>(end - begin), samples_->device_ids() + begin},
+               {*stream_});
 }
 
-void Executor::sample(const Step& step, size_t first, const Matrix& logits, bool argmax_known) {
+void Executor::sample(const Step& step, size_t first, const Matrix& logits, bool queued) {
   const auto use_of = [&](int64_t row) -> const LogitRow& {
     return logit_uses_[first + static_cast<size_t>(row)];
   };
-  if (argmax_ == nullptr) {
+  if (sample_ == nullptr) {
     for (int64_t r = 0; r < logits.rows; ++r)
       sample_row(step, use_of(r), {logits.f32(r), static_cast<size_t>(logits.cols)}, -1);
     return;
   }
-  const auto enough = [&](const LogitRow& use) {
-    const SequenceContext& context = step.context(step.plan.entries[use.entry]);
-    return !context.on_logits && (!use.sample || context.sampler->takes_argmax());
+  const size_t end = use_of(logits.rows - 1).entry + 1;
+  if (!queued) queue_sample(logits, first, use_of(0).entry, end, step.vocab_limit);
+  samples_->fetch_ids(*stream_, static_cast<int64_t>(end), 0);
+  const auto wanted = [&](const LogitRow& use) {
+    return step.context(step.plan.entries[use.entry]).on_logits ||
+           (use.sample && stage_->choice(static_cast<int32_t>(use.entry)).row < 0);
   };
-  if (!argmax_known) queue_argmax(logits, step.vocab_limit);
-  samples_->fetch_ids(*stream_, logits.rows, 0);
   for (int64_t r = 0; r < logits.rows; ++r) {
-    if (!enough(use_of(r))) samples_->fetch_logits(*stream_, logits, r);
+    if (wanted(use_of(r))) samples_->fetch_logits(*stream_, logits, r);
   }
   stream_->synchronize();
   for (int64_t r = 0; r < logits.rows; ++r)
-    sample_row(step, use_of(r), enough(use_of(r)) ? std::span<float>() : samples_->logits(r),
-               samples_->ids(0)[r]);
+    sample_row(step, use_of(r), wanted(use_of(r)) ? samples_->logits(r) : std::span<float>(),
+               samples_->ids(0)[use_of(r).entry]);
 }
 
-// Without logits, `best` is the largest of them.
-void Executor::sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t best) {
+// Without logits, the token is `chosen`.
+void Executor::sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t chosen) {
   SequenceContext& context = step.context(step.plan.entries[use.entry]);
   sched::EntryResult& out = step.result.entries[use.entry];
   if (context.on_logits) context.on_logits(use.position, logits);
   if (!use.sample || !out.status.ok()) return;
   auto sample =
-      logits.empty() ? context.sampler->take_argmax(best) : context.sampler->choose(logits, step.vocab_limit);
+      logits.empty() ? context.sampler->take(chosen) : context.sampler->choose(logits, step.vocab_limit);
   if (!sample.ok()) {
     out.status = sample.status();
     return;

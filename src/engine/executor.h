@@ -66,13 +66,17 @@ class Executor {
     bool sample;
   };
 
-  /// A step that runs on: each entry's sample is the largest logit.
+  /// A step that runs on: the device chooses each entry's token.
   struct Running {
     sched::StepPlan plan;
     int turn;  // of samples_ and fetched_
   };
 
   sched::StepResult run(const sched::StepPlan& plan, const ContextOf& context_of, int32_t vocab_limit);
+  /// What the device is to make of an entry's logits, behind the steps that run on; none where the host
+  /// chooses, or nobody.
+  std::optional<ops::Choice> choice_on_device(const sched::StepEntry& entry,
+                                              const SequenceContext& context) const;
   /// Whether a plan can run on; behind a step that does, its ids are that one's samples.
   bool can_run_on(const sched::StepPlan& plan, const ContextOf& context_of) const;
   bool continues(const sched::StepPlan& plan) const;
@@ -85,14 +89,15 @@ class Executor {
   /// Rows of a recorded decode step that these plans fit in; 0: this plan runs piece by piece.
   int32_t recorded_rows(const sched::StepPlan& plan) const;
   void decode_recorded(const Step& step, int32_t rows);
-  /// Queues a decode step of `rows` rows, entries and padding, and the choice of its largest logits.
+  /// Queues a decode step of `rows` rows, entries and padding, and the choice of its tokens.
   void queue_recorded(const program::Batch& batch, int32_t rows, int32_t vocab_limit);
   program::Batch padded_batch(int32_t rows);
-  /// Samples from logits of rows [first, first + logits.rows) of logit_uses_. `argmax_known`: the work
-  /// already queued finds the largest of each.
-  void sample(const Step& step, size_t first, const Matrix& logits, bool argmax_known);
-  void queue_argmax(const Matrix& logits, int32_t vocab_limit);
-  void sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t best);
+  /// Samples from logits of rows [first, first + logits.rows) of logit_uses_. `queued`: what the device
+  /// chooses is chosen by work already queued.
+  void sample(const Step& step, size_t first, const Matrix& logits, bool queued);
+  /// Queues the device's choices for entries [begin, end) from logits of rows from `first` on.
+  void queue_sample(const Matrix& logits, size_t first, size_t begin, size_t end, int32_t vocab_limit);
+  void sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t chosen);
 
   LoadedModel* model_;
   std::unique_ptr<device::Stream> stream_;
@@ -100,9 +105,9 @@ class Executor {
   std::optional<BatchStage> stage_;
   std::vector<LogitRow> logit_uses_;
 
-  // Devices with memory of their own: the largest logit of each row is found there; rows of which more is
-  // asked for come to the host.
-  const ops::Kernel<ops::Argmax>* argmax_ = nullptr;
+  // Devices with memory of their own choose tokens where a row of logits is all that it takes; the other rows
+  // come to the host.
+  const ops::Kernel<ops::Sample>* sample_ = nullptr;
   std::optional<SampleStage> samples_;
   std::array<std::unique_ptr<device::Stream>, 2> fetched_;  // bring ids of steps that run on, in turn
   int turn_ = 0;                                            // of the step that was launched last

@@ -117,8 +117,9 @@ Status LoadedModel::plan_memory() {
   }
   plan_.batch = BatchStage::bytes(recipe_, program_.groups.size());
   if (!backend_.device->shares_host_memory()) {
-    plan_.sampling = SampleStage::device_bytes(program_.limits.logits);
-    plan_.pinned = 2 * plan_.batch + SampleStage::host_bytes(program_.limits.logits, spec_.vocab);
+    plan_.sampling = SampleStage::device_bytes(recipe_.max_sequences);
+    plan_.pinned =
+        2 * plan_.batch + SampleStage::host_bytes(recipe_.max_sequences, program_.limits.logits, spec_.vocab);
   }
   const uint64_t have = backend_.device->info().memory_bytes;
   if (plan_.on_device() > have) {

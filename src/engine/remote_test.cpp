@@ -67,14 +67,14 @@ CoreRequest request(std::mt19937& random, int prompt, int outputs) {
   return r;
 }
 
-/// Greedy ones, of which only ids come back, and others, whose logits do.
+/// Ones whose tokens the device chooses, and others, whose logits come back.
 std::vector<CoreRequest> mixed_requests(int count) {
   std::mt19937 random(7);
   std::vector<CoreRequest> out;
   for (int i = 0; i < count; ++i) {
     out.push_back(request(random, 1 + static_cast<int>(random() % 70), 1 + static_cast<int>(random() % 40)));
     SamplingParams& s = out.back().sampling;
-    if (i % 3 == 1) s.temperature = 0.8f, s.seed = static_cast<uint64_t>(i) + 1;
+    if (i % 3 == 1) s.temperature = 0.8f, s.seed = static_cast<uint64_t>(i) + 1, s.top_p = i % 2 ? 1 : 0.9f;
     if (i % 4 == 2) s.logprobs = 2;
     if (i % 5 == 3) s.repetition_penalty = 1.2f;
   }
@@ -266,11 +266,17 @@ TEST(Remote, RefusesAModelThatDoesNotFitWithThePlan) {
 
 // --- steps that run on while the host plans the next
 
-std::vector<CoreRequest> greedy_requests(int count) {
+/// A third of them greedy; half of the others draw from what some cut leaves.
+std::vector<CoreRequest> plain_requests(int count) {
   std::mt19937 random(23);
   std::vector<CoreRequest> out;
-  for (int i = 0; i < count; ++i)
+  for (int i = 0; i < count; ++i) {
     out.push_back(request(random, 1 + static_cast<int>(random() % 70), 1 + static_cast<int>(random() % 40)));
+    SamplingParams& s = out.back().sampling;
+    if (i % 3 > 0) s.temperature = 0.9f, s.seed = static_cast<uint64_t>(i) << 32;
+    if (i % 6 == 1) s.top_k = 5, s.min_p = 0.1f;
+    if (i % 6 == 2) s.top_p = 0.7f;
+  }
   return out;
 }
 
@@ -278,7 +284,12 @@ TEST(RunAhead, AStepIsQueuedBehindTheOneThatRuns) {
   const Remote remote;
   std::mt19937 random(1);
   Client client(*remote.core);
-  for (int i = 0; i < 3; ++i) client.add(request(random, 5, 40));
+  for (int i = 0; i < 3; ++i) {
+    CoreRequest r = request(random, 5, 40);
+    if (i > 0) r.sampling.temperature = 0.8f;
+    if (i > 1) r.sampling.top_p = 0.95f;
+    client.add(r);
+  }
   int ahead = 0;
   while (remote.core->busy()) {
     client.step();
@@ -289,7 +300,7 @@ TEST(RunAhead, AStepIsQueuedBehindTheOneThatRuns) {
 }
 
 TEST(RunAhead, GivesWhatTheCpuGives) {
-  std::vector<CoreRequest> all = greedy_requests(40);
+  std::vector<CoreRequest> all = plain_requests(40);
   model::Recipe r = recipe();
   r.kv_tokens = 160;  // sequences are sent back while they run
   const auto cpu = testing::make_core(tiny(), r, "scalar");
@@ -297,6 +308,7 @@ TEST(RunAhead, GivesWhatTheCpuGives) {
     if (i % 2 == 0) continue;
     const Outcome whole = alone(*cpu, all[i]);
     all[i].sampling.stop_token_ids = {whole.tokens[whole.tokens.size() / 2]};
+    if (i % 4 == 1) all[i].sampling.min_tokens = std::min(3, all[i].sampling.max_tokens);
   }
   const std::vector<Outcome> want = outcomes_of(*cpu, all);
   for (const bool eager : {false, true}) {
@@ -311,7 +323,7 @@ TEST(RunAhead, GivesWhatTheCpuGives) {
 }
 
 TEST(RunAhead, RequestsMayBeCancelledWhileTheyRun) {
-  const std::vector<CoreRequest> all = greedy_requests(60);
+  const std::vector<CoreRequest> all = plain_requests(60);
   const auto cpu = testing::make_core(tiny(), recipe(), "scalar");
   const std::vector<Outcome> want = outcomes_of(*cpu, all);
   const Remote remote;

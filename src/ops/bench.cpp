@@ -179,6 +179,7 @@ void bench_ops(Backend& backend, const Roof& roof, const BenchOptions& options,
   bench_op<Activation>(backend, roof, options, report);
   bench_op<ScaleSoftcap>(backend, roof, options, report);
   bench_op<Embed>(backend, roof, options, report);
+  bench_op<Sample>(backend, roof, options, report);
 }
 
 }  // namespace sluice::ops

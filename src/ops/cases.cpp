@@ -168,6 +168,16 @@ std::vector<Case<ScaleSoftcap>> model_cases() {
 }
 
 template <>
+std::vector<Case<Sample>> edge_cases() {
+  return {{{1}, 20},     {{2}, 40},      {{31}, 60},     {{32}, 60},    {{1000}, 200},
+          {{4099}, 200}, {{49152}, 120}, {{128256}, 60}, {{262144}, 12}};
+}
+template <>
+std::vector<Case<Sample>> model_cases() {
+  return {{{49152}, 1}, {{128256}, 1}, {{128256}, 16}, {{128256}, 64}, {{128256}, 256}};
+}
+
+template <>
 std::vector<Case<RopeKv>> edge_cases() {
   const std::vector<ProblemSequence> batch = {{1, 0}, {5, 30}, {40, 17}, {1, 100}, {0, 3}};
   std::vector<Case<RopeKv>> out;

@@ -10,11 +10,12 @@
 #include "ops/moe.h"
 #include "ops/rope_kv.h"
 #include "ops/rows.h"
+#include "ops/sample.h"
 
 namespace sluice::ops {
 
 using Kernels = KernelTable<Embed, RopeTable, Linear, AddNorm, RopeKv, Attention, Activation, Route, MoeMlp,
-                            GatherRows, ScaleSoftcap, Argmax>;
+                            GatherRows, ScaleSoftcap, Sample>;
 
 struct Backend {
   std::unique_ptr<device::Device> device;

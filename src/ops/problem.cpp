@@ -375,6 +375,111 @@ std::vector<double> Problem<ScaleSoftcap>::tolerances() const {
   return out;
 }
 
+// ---- sample
+
+namespace {
+
+constexpr Choice kChoices[] = {
+    {.temperature = 0},
+    {.temperature = 1},
+    {.temperature = 0.8f, .top_p = 0.95f},
+    {.top_k = 1, .temperature = 1},
+    {.top_k = 40, .temperature = 0.7f},
+    {.top_k = 1'000'000, .temperature = 1, .top_p = 0.5f},
+    {.top_k = 50, .temperature = 1.5f, .top_p = 0.9f},
+    {.temperature = 1, .min_p = 0.05f},
+    {.top_k = 300, .temperature = 3, .top_p = 0.99f, .min_p = 0.02f},
+    {.temperature = 1e-3f, .top_p = 0.9f},
+    {.temperature = 100, .top_p = 0.3f},
+    {.temperature = 1, .top_p = 1e-6f},
+    {.top_k = 7, .temperature = 1e-44f, .min_p = 1},
+};
+
+/// Where top-p ends, in the middle of the share of the token there.
+float middle_of_border(std::span<const float> logits, float largest, Choice choice) {
+  const double wanted = static_cast<double>(choice.top_p);
+  choice.top_p = 1, choice.min_p = 0;
+  Candidates all;
+  const double sum = candidates(logits, largest, choice, all);
+  std::sort(all.begin(), all.end(), better);
+  double held = 0;
+  for (const auto& [weight, id] : all) {
+    const auto w = static_cast<double>(weight);
+    if (held + w >= wanted * sum) return static_cast<float>((held + w / 2) / sum);
+    held += w;
+  }
+  return choice.top_p;
+}
+
+double middle_of_share(std::span<const float> logits, float largest, const Choice& choice) {
+  Candidates kept;
+  const double sum = candidates(logits, largest, choice, kept);
+  double before = 0;
+  for (const auto& [weight, id] : kept) {
+    const auto w = static_cast<double>(weight);
+    if (before + w > choice.place * sum) return (before + w / 2) / sum;
+    before += w;
+  }
+  return choice.place;
+}
+
+}  // namespace
+
+Problem<Sample>::Problem(const Sample::Desc& d, int64_t m, uint32_t seed)
+    : desc(d),
+      rows(m),
+      limit(d.dim - d.dim / 9),
+      x(random_floats(m * d.dim, seed, 3)),
+      tokens(static_cast<size_t>(m)) {
+  std::mt19937 engine(seed + 1);
+  std::uniform_real_distribution<double> uniform;
+  const auto last = static_cast<size_t>(limit) - 1;
+  for (int64_t r = 0; r < m; ++r) {
+    const std::span<float> row(x.data() + r * d.dim, static_cast<size_t>(d.dim));
+    std::fill(row.begin() + limit, row.end(), 1000.0f);  // never chosen
+    Choice choice = kChoices[engine() % std::size(kChoices)];
+    choice.row = static_cast<int32_t>(r);
+    choice.place = uniform(engine);
+    switch (engine() % 12) {
+      case 0:  // ties
+        for (float& v : row.first(last + 1)) v = std::round(v);
+        break;
+      case 1:
+        std::fill(row.begin(), row.begin() + limit, -0.5f);
+        break;
+      case 2:
+        row[engine() % (last + 1)] = NAN;
+        break;
+      case 3:
+        row[last] = INFINITY;
+        break;
+      case 4:  // masked but for a few
+        for (size_t i = 0; i < last; i += 1 + (engine() % 3 != 0)) row[i] = -INFINITY;
+        break;
+      case 5:
+        std::fill(row.begin(), row.begin() + limit, -INFINITY);
+        break;
+      case 6:
+        choice.row = -1;
+        break;
+      default:
+        break;
+    }
+    const std::span<const float> logits = row.first(last + 1);
+    const Largest largest = largest_logit(logits);
+    if (largest.place >= 0 && choice.temperature > 0) {
+      if (choice.top_p < 1) choice.top_p = middle_of_border(logits, largest.value, choice);
+      choice.place = middle_of_share(logits, largest.value, choice);
+    }
+    choices.push_back(choice);
+  }
+}
+
+Sample::Args Problem<Sample>::args(const Kernel<Sample>&) {
+  std::fill(tokens.begin(), tokens.end(), -7);
+  return {matrix(x, rows, desc.dim), 0, limit, choices.data(), rows, tokens.data()};
+}
+
 // ---- rope_kv
 
 Problem<RopeKv>::Problem(const RopeKv::Desc& d, std::span<const ProblemSequence> batch, uint32_t seed)

@@ -175,6 +175,22 @@ struct Problem<ScaleSoftcap> {
   std::vector<float> x_in, x;
 };
 
+/// Rows and choices of every kind in turn. Where a choice depends on sums, its `place` and its cut are in the
+/// middle of a token's share, so that no rounding moves them to another: tokens are compared exactly.
+template <>
+struct Problem<Sample> {
+  Problem(const Sample::Desc& d, int64_t rows, uint32_t seed);
+  Sample::Args args(const Kernel<Sample>& kernel);
+  std::vector<float> outputs() { return {tokens.begin(), tokens.end()}; }
+  std::vector<double> tolerances() const { return std::vector<double>(tokens.size(), 0.0); }
+
+  Sample::Desc desc;
+  int64_t rows, limit;
+  std::vector<float> x;
+  std::vector<Choice> choices;
+  std::vector<int32_t> tokens;
+};
+
 template <>
 struct Problem<RopeKv> {
   Problem(const RopeKv::Desc& d, std::span<const ProblemSequence> batch, uint32_t seed);

@@ -45,24 +45,4 @@ struct ScaleSoftcap {
   }
 };
 
-/// out[i] = the first place of the largest of x[i, 0:limit]; -1 where that is not finite or one of them is
-/// NaN. Greedy sampling where logits need not leave the device.
-struct Argmax {
-  static constexpr std::string_view kName = "argmax";
-  struct Desc {
-    int64_t dim = 0;
-    template <typename Self, typename V>
-    static void fields(Self& s, V&& v) {
-      v("dim", s.dim);
-    }
-    bool operator==(const Desc&) const = default;
-  };
-  struct Args {
-    Matrix x;           // (m, dim) f32
-    int64_t limit = 0;  // at most dim
-    int32_t* out = nullptr;
-  };
-  static Cost cost(const Desc& d, int64_t m) { return {4.0 * static_cast<double>(m * d.dim), 0}; }
-};
-
 }  // namespace sluice::ops

@@ -52,35 +52,10 @@ double uniform(uint64_t seed, uint64_t index) {
   return static_cast<double>(z >> 11) * 0x1p-53;
 }
 
-struct Scan {
-  float max = -INFINITY;
-  int32_t argmax = -1;
-  bool nan = false;
-};
-
-Scan scan(std::span<const float> logits) {
-  // In two passes that vectorise: the maximum with NaNs found on the way, then where it first stands.
-  float max = -INFINITY;
-  bool nan = false;
-  for (float v : logits) {
-    max = v > max ? v : max;
-    nan |= v != v;
-  }
-  Scan out{max, -1, nan};
-  if (nan || !std::isfinite(max)) return out;
-  const auto at = std::find(logits.begin(), logits.end(), max);
-  out.argmax = static_cast<int32_t>(at - logits.begin());
-  return out;
-}
-
-Status usable(const Scan& s) {
-  if (s.argmax >= 0) return {};
+Status usable(const ops::Largest& s) {
+  if (s.place >= 0) return {};
   return internal_error("the model's logits are {}; nothing can be sampled from them",
                         s.nan ? "NaN" : "not finite");
-}
-
-bool better(const std::pair<float, int32_t>& a, const std::pair<float, int32_t>& b) {
-  return a.first != b.first ? a.first > b.first : a.second < b.second;
 }
 
 }  // namespace
@@ -105,14 +80,14 @@ TokenLogprobs logprobs_of(std::span<const float> logits, int32_t token, int32_t 
     const std::pair<float, int32_t> entry{logits[i], static_cast<int32_t>(i)};
     if (heap.size() < static_cast<size_t>(count)) {
       heap.push_back(entry);
-      std::push_heap(heap.begin(), heap.end(), better);
-    } else if (better(entry, heap.front())) {
-      std::pop_heap(heap.begin(), heap.end(), better);
+      std::push_heap(heap.begin(), heap.end(), ops::better);
+    } else if (ops::better(entry, heap.front())) {
+      std::pop_heap(heap.begin(), heap.end(), ops::better);
       heap.back() = entry;
-      std::push_heap(heap.begin(), heap.end(), better);
+      std::push_heap(heap.begin(), heap.end(), ops::better);
     }
   }
-  std::sort(heap.begin(), heap.end(), better);
+  std::sort(heap.begin(), heap.end(), ops::better);
   for (const auto& [logit, id] : heap)
     out.top.emplace_back(id, static_cast<float>(static_cast<double>(logit) - lse));
   return out;
@@ -152,70 +127,25 @@ void Sampler::add_bias(std::span<float> logits) const {
   }
 }
 
-// Inverse-transform sampling over what top-k, top-p and min-p leave, in this order.
-int32_t Sampler::draw(std::span<const float> logits, float max) {
-  // The smallest temperatures would have an infinite inverse, and 0 * infinity is no number.
-  const float inverse = 1 / std::max(params_.temperature, 1e-30f);
-  const double u = uniform(seed_, drawn_);
-  const bool limited = params_.top_k > 0 || params_.top_p < 1;
-  // Weights relative to the most likely token; anything below e^-30 of it cannot matter to any cut.
-  const float floor = params_.min_p > 0 && !limited ? std::log(params_.min_p) : -30.0f;
-  candidates_.clear();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const float scaled = (logits[i] - max) * inverse;
-    if (scaled >= floor) candidates_.emplace_back(std::exp(scaled), static_cast<int32_t>(i));
-  }
-  auto end = candidates_.end();
-  if (params_.top_k > 0 && static_cast<size_t>(params_.top_k) < candidates_.size()) {
-    end = candidates_.begin() + params_.top_k;
-    std::nth_element(candidates_.begin(), end - 1, candidates_.end(), better);
-  }
-  double total = 0;
-  for (auto it = candidates_.begin(); it != end; ++it) total += static_cast<double>(it->first);
-  if (params_.top_p < 1) {
-    // The best few in order, twice as many each time, until they hold the wanted share.
-    double held = 0;
-    auto sorted = candidates_.begin();
-    for (std::ptrdiff_t want = 32; held < static_cast<double>(params_.top_p) * total && sorted != end;
-         want *= 2) {
-      const auto next = end - sorted > want ? sorted + want : end;
-      std::partial_sort(sorted, next, end, better);
-      for (; sorted != next; ++sorted) {
-        if (held >= static_cast<double>(params_.top_p) * total) break;
-        held += static_cast<double>(sorted->first);
-      }
-      if (sorted != next) break;
-    }
-    end = sorted;
-    total = held;
-  }
-  if (params_.min_p > 0 && limited) {
-    end = std::remove_if(candidates_.begin(), end, [&](const auto& c) { return c.first < params_.min_p; });
-    total = 0;
-    for (auto it = candidates_.begin(); it != end; ++it) total += static_cast<double>(it->first);
-  }
-  // In order of ids, so that the choice does not depend on how the selection left them.
-  if (limited)
-    std::sort(candidates_.begin(), end, [](const auto& a, const auto& b) { return a.second < b.second; });
-  double remaining = u * total;
-  for (auto it = candidates_.begin(); it != end; ++it) {
-    remaining -= static_cast<double>(it->first);
-    if (remaining < 0) return it->second;
-  }
-  return (end - 1)->second;
+ops::Choice Sampler::choice(uint64_t index) const {
+  return {.top_k = std::max(params_.top_k, 0),
+          .temperature = params_.temperature,
+          .top_p = params_.top_p,
+          .min_p = params_.min_p,
+          .place = uniform(seed_, index)};
 }
 
 Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   if (static_cast<size_t>(vocab_limit) < logits.size())
     logits = logits.first(static_cast<size_t>(vocab_limit));
-  Scan best = scan(logits);
+  ops::Largest best = ops::largest_logit(logits);
   SLUICE_TRY(usable(best));
-  bool reshaped = penalties_ || too_short_to_end() || !params_.logit_bias.empty();
+  bool reshaped = penalties_ || too_short_to_end(drawn_) || !params_.logit_bias.empty();
   if (constrained_) {
     // The model's favourite mostly fits: then nothing needs to be masked.
     bool fits = false;
     if (params_.temperature == 0 && !reshaped) {
-      SLUICE_ASSIGN(fits, constrained_->allows(best.argmax));
+      SLUICE_ASSIGN(fits, constrained_->allows(best.place));
     }
     reshaped |= !fits;
   }
@@ -224,19 +154,24 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   if (penalties_) penalise(logits);
   add_bias(logits);
   if (constrained_ && reshaped) SLUICE_TRY(constrained_->restrict(logits));
-  if (too_short_to_end()) {
+  if (too_short_to_end(drawn_)) {
     for (int32_t id : end_ids_) {
       if (static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] = -INFINITY;
     }
   }
   if (reshaped) {
-    best = scan(logits);
-    if (constrained_ && best.argmax < 0 && !best.nan)
+    best = ops::largest_logit(logits);
+    if (constrained_ && best.place < 0 && !best.nan)
       return internal_error("the grammar allows no token of the vocabulary here; nothing can be chosen");
     SLUICE_TRY(usable(best));
   }
   Sample out;
-  out.token = params_.temperature == 0 ? best.argmax : draw(logits, best.max);
+  out.token = best.place;
+  if (params_.temperature > 0) {
+    const ops::Choice next = choice(drawn_);
+    const double sum = ops::candidates(logits, best.value, next, candidates_);
+    out.token = ops::token_at(candidates_, sum, next.place);
+  }
   ++drawn_;
   if (constrained_) SLUICE_TRY(constrained_->chosen(out.token));
   if (params_.logprobs >= 0)
@@ -245,7 +180,15 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   return out;
 }
 
-Result<Sample> Sampler::take_argmax(int32_t token) {
+std::optional<ops::Choice> Sampler::plain_choice(int ahead) const {
+  const uint64_t index = drawn_ + static_cast<uint64_t>(ahead);
+  if (penalties_ || !params_.logit_bias.empty() || params_.logprobs >= 0 || too_short_to_end(index) ||
+      constrained_)
+    return std::nullopt;
+  return choice(index);
+}
+
+Result<Sample> Sampler::take(int32_t token) {
   if (token < 0)
     return internal_error("the model's logits are NaN or not finite; nothing can be sampled from them");
   ++drawn_;

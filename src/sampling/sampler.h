@@ -1,5 +1,4 @@
-// From a row of logits to a token. No row is ever sorted: greedy and plain sampling pass over it, top-k and
-// top-p select.
+// What a request's parameters make of a row of logits.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "ops/sample.h"
 #include "sampling/constrained_choice.h"
 #include "sluice/sampling.h"
 
@@ -41,13 +41,11 @@ class Sampler {
   /// an infinity, or nothing left to choose from, is an error of this sequence.
   Result<Sample> choose(std::span<float> logits, int32_t vocab_limit);
 
-  /// Whether the next choice is the largest logit and nothing else of the row is asked for: then whoever
-  /// found it may say so instead, -1 standing for a row that `choose` would refuse.
-  bool takes_argmax() const {
-    return params_.temperature == 0 && !penalties_ && params_.logit_bias.empty() && params_.logprobs < 0 &&
-           !too_short_to_end() && !constrained_;
-  }
-  Result<Sample> take_argmax(int32_t token);
+  /// The next choice but `ahead`, where it depends on the row of logits alone and nothing else of that is
+  /// asked for: then whoever has the row may make it and tell `take`, -1 standing for a row that `choose`
+  /// would refuse.
+  std::optional<ops::Choice> plain_choice(int ahead = 0) const;
+  Result<Sample> take(int32_t token);
   /// Whether logits matter beyond their order: someone who makes tokens up must make logits up too.
   bool needs_logits() const { return params_.logprobs >= 0 || constrained_; }
 
@@ -55,12 +53,12 @@ class Sampler {
   bool exhausted() const { return constrained_ && constrained_->exhausted(); }
 
  private:
-  bool too_short_to_end() const {
-    return drawn_ < static_cast<uint64_t>(params_.min_tokens) && !end_ids_.empty();
+  bool too_short_to_end(uint64_t index) const {
+    return index < static_cast<uint64_t>(params_.min_tokens) && !end_ids_.empty();
   }
+  ops::Choice choice(uint64_t index) const;
   void penalise(std::span<float> logits) const;
   void add_bias(std::span<float> logits) const;
-  int32_t draw(std::span<const float> logits, float max);
 
   SamplingParams params_;
   std::vector<int32_t> end_ids_;
@@ -72,7 +70,7 @@ class Sampler {
   bool penalties_ = false;
   uint64_t seed_ = 0;
   uint64_t drawn_ = 0;
-  std::vector<std::pair<float, int32_t>> candidates_;
+  ops::Candidates candidates_;
   std::unique_ptr<ConstrainedChoice> constrained_;
 };
 

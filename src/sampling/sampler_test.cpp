@@ -189,6 +189,25 @@ TEST(Seeds, GiveTheSameTokensAlsoAfterAnInterruption) {
   EXPECT_NE(sequence(params, 64), whole);
 }
 
+TEST(Seeds, GiveTheSameTokensWhoeverChooses) {
+  const SamplingParams params{.temperature = 0.7f, .top_k = 8, .top_p = 0.95f, .min_p = 0.01f, .seed = 42};
+  const std::vector<int32_t> whole = sequence(params, 64);
+  Sampler sampler(params, {}, {});
+  const auto by = [](const ops::Choice& choice) {
+    ops::Candidates kept;
+    const double sum = ops::candidates(kLogits, ops::largest_logit(kLogits).value, choice, kept);
+    return ops::token_at(kept, sum, choice.place);
+  };
+  for (size_t i = 0; i < whole.size(); ++i) {
+    EXPECT_EQ(by(*sampler.plain_choice(0)), whole[i]);
+    if (i + 1 < whole.size()) {
+      EXPECT_EQ(by(*sampler.plain_choice(1)), whole[i + 1]) << "ahead of what was told";
+    }
+    EXPECT_EQ(i % 2 == 0 ? choose(sampler, kLogits) : sampler.take(whole[i])->token, whole[i]);
+  }
+  EXPECT_EQ(sampler.take(-1).status().code(), StatusCode::internal);
+}
+
 TEST(Seeds, AreRandomWhereNoneIsGiven) { EXPECT_NE(sequence({}, 64), sequence({}, 64)); }
 
 TEST(Penalties, RepetitionDividesPositiveAndMultipliesNegativeLogits) {
@@ -229,6 +248,21 @@ TEST(MinTokens, KeepsEndTokensFromBeingChosenTooEarly) {
   Sampler resumed({.temperature = 0, .min_tokens = 2}, {}, std::vector<int32_t>{2}, {1});
   EXPECT_EQ(choose(resumed, {0, 9, 3}), 2);
   EXPECT_EQ(choose(resumed, {0, 9, 3}), 1);
+}
+
+TEST(PlainChoice, IsThereWhereTheRowIsAllThatMatters) {
+  const auto plain = [](const SamplingParams& params, int ahead = 0) {
+    return Sampler(params, {}, {}, {1}).plain_choice(ahead).has_value();
+  };
+  EXPECT_TRUE(plain({.temperature = 0}));
+  EXPECT_TRUE(plain({.top_k = -1, .top_p = 0.5f, .min_p = 0.1f}));
+  EXPECT_FALSE(plain({.repetition_penalty = 1.1f}));
+  EXPECT_FALSE(plain({.presence_penalty = 1}));
+  EXPECT_FALSE(plain({.frequency_penalty = 1}));
+  EXPECT_FALSE(plain({.logprobs = 0}));
+  EXPECT_FALSE(plain({.min_tokens = 1}));
+  EXPECT_TRUE(plain({.min_tokens = 1}, 1)) << "by then the end may come";
+  EXPECT_FALSE(plain({.min_tokens = 2}, 1));
 }
 
 TEST(Unusable, LogitsAreAnErrorNotAToken) {
@@ -333,9 +367,9 @@ TEST(LogitBias, MovesTheChoiceAndNotTheReportedLogprobs) {
   const auto sample = sampler.choose(logits, 3);
   ASSERT_TRUE(sample.ok());
   EXPECT_EQ(sample->token, 2);
-  EXPECT_FALSE(sampler.takes_argmax());
+  EXPECT_FALSE(sampler.plain_choice());
   EXPECT_EQ(sample->logprobs->logprob, logprobs_of(row, 2, 0).logprob) << "of the model's own distribution";
-  EXPECT_FALSE(Sampler({.temperature = 0, .logit_bias = {{0, 1}}}, {}, {}).takes_argmax());
+  EXPECT_FALSE(Sampler({.temperature = 0, .logit_bias = {{0, 1}}}, {}, {}).plain_choice());
   EXPECT_FALSE(validate({.logit_bias = {{0, 101}}}).ok());
   EXPECT_FALSE(validate({.logit_bias = {{-1, 1}}}).ok());
 }

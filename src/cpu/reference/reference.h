@@ -18,6 +18,7 @@ ops::Kernel<ops::Route> route();
 ops::Kernel<ops::MoeMlp> moe_mlp();
 ops::Kernel<ops::GatherRows> gather_rows();
 ops::Kernel<ops::ScaleSoftcap> scale_softcap();
+ops::Kernel<ops::Sample> sample();
 
 /// f(x) as transformers computes it in fp32.
 float activate(ops::ActivationKind kind, float x);

@@ -153,6 +153,34 @@ TEST_F(ReferenceTest, AttentionWeighsVisibleValues) {
   EXPECT_NEAR(out[0], 37, 0.1);
 }
 
+TEST_F(ReferenceTest, SampleTakesTheLargestOrDrawsByShares) {
+  const auto log = [](float v) { return std::log(v); };
+  std::vector<float> x = {9,      9,      9,         9,         99,  // a row of a slice before
+                          log(1), log(4), log(2),    log(4),    99,        log(1),    NAN, log(2),
+                          log(1), 99,     -INFINITY, -INFINITY, -INFINITY, -INFINITY, 99};
+  const ops::Choice choices[] = {
+      {.row = 11},
+      {.row = 11, .temperature = 1, .place = 0.089},  // shares 1/11, 4/11, 2/11, 4/11
+      {.row = 11, .temperature = 1, .place = 0.092},
+      {.row = 11, .temperature = 1, .place = 0.63},
+      {.row = 11, .temperature = 1, .place = 0.64},
+      {.row = 11, .temperature = 0.5f, .place = 0.96},           // squared: 1, 16, 4, 16 of 37
+      {.row = 11, .top_k = 3, .temperature = 1, .place = 0.39},  // 4, 2, 4 of 10
+      {.row = 11, .top_k = 3, .temperature = 1, .place = 0.41},
+      {.row = 11, .top_k = 1, .temperature = 1, .place = 0.99},  // the first of equals
+      {.row = 11, .temperature = 1, .top_p = 0.37f, .place = 0.99},
+      {.row = 11, .temperature = 1, .top_p = 0.36f, .place = 0.99},
+      {.row = 11, .temperature = 1, .min_p = 0.4f, .place = 0.0},
+      {.row = 12, .temperature = 1},
+      {.row = 13},
+      {.row = -1},
+      {.row = 9}};
+  std::vector<int32_t> out(std::size(choices), -7);
+  const ops::Sample::Args args{matrix(x, 4), 10, 4, choices, static_cast<int64_t>(out.size()), out.data()};
+  run(sample(), {5}, args, 4);
+  EXPECT_EQ(out, (std::vector<int32_t>{1, 0, 1, 2, 3, 3, 1, 2, 1, 3, 1, 1, -1, -1, -1, -1}));
+}
+
 TEST_F(ReferenceTest, RoutePicksTheLargestAndTheLowerOfEquals) {
   std::vector<float> logits = {1, 3, 3, 2}, weights(2), bias = {0, 0, 0, 5};
   std::vector<int32_t> experts(2);

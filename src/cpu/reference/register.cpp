@@ -15,6 +15,7 @@ void register_reference_kernels(ops::Kernels& kernels) {
   kernels.add(reference::moe_mlp());
   kernels.add(reference::gather_rows());
   kernels.add(reference::scale_softcap());
+  kernels.add(reference::sample());
 }
 
 }  // namespace sluice::cpu

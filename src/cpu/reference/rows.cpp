@@ -1,4 +1,5 @@
-// Ops that treat each element or each row by itself: embed, activation, gather_rows, scale_softcap.
+// Ops that treat each element or each row by itself: embed, activation, gather_rows, scale_softcap,
+// sample.
 #include <cmath>
 #include <cstring>
 
@@ -63,6 +64,22 @@ void run_scale_softcap(const ops::ScaleSoftcap::Desc& d, const ops::ScaleSoftcap
   }
 }
 
+void run_sample(const ops::Sample::Desc&, const ops::Sample::Args& a, const ops::Launch&) {
+  ops::Candidates kept;
+  for (int64_t i = 0; i < a.count; ++i) {
+    const ops::Choice& choice = a.choices[i];
+    const int64_t row = choice.row - a.first_row;
+    a.out[i] = -1;
+    if (row < 0 || row >= a.x.rows) continue;
+    const std::span<const float> logits(a.x.f32(row), static_cast<size_t>(a.limit));
+    const ops::Largest largest = ops::largest_logit(logits);
+    a.out[i] = largest.place;
+    if (largest.place < 0 || choice.temperature == 0) continue;
+    const double sum = ops::candidates(logits, largest.value, choice, kept);
+    a.out[i] = ops::token_at(kept, sum, choice.place);
+  }
+}
+
 }  // namespace
 
 float activate(ops::ActivationKind kind, float x) {
@@ -105,6 +122,13 @@ ops::Kernel<ops::ScaleSoftcap> scale_softcap() {
           .refuses = accepts_any<ops::ScaleSoftcap::Desc>,
           .seconds = seconds<ops::ScaleSoftcap>,
           .run = run_scale_softcap};
+}
+
+ops::Kernel<ops::Sample> sample() {
+  return {.name = "cpu.sample.reference",
+          .refuses = accepts_any<ops::Sample::Desc>,
+          .seconds = seconds<ops::Sample>,
+          .run = run_sample};
 }
 
 }  // namespace sluice::cpu::reference

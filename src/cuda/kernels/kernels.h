@@ -7,6 +7,10 @@
 #include "ops/kinds.h"
 #include "tensor/matrix.h"
 
+namespace sluice::ops {
+struct Choice;
+}
+
 namespace sluice::cuda {
 
 // ---- rows (rows.cu). `y` may be f32, f16 or bf16.
@@ -55,9 +59,17 @@ void activation(Queue queue, const ActivationCall& call);
 void gather_rows(Queue queue, const Matrix& x, const int32_t* rows, const Matrix& y);
 void scale_softcap(Queue queue, const Matrix& x, float scale, float cap);
 
-/// out[i] = the first place of the largest of x's row i before column `limit`; -1 when that is not finite or
-/// a number of the row is NaN.
-void argmax(Queue queue, const Matrix& x, int64_t limit, int32_t* out);
+// ---- the choice of tokens (sample.cu)
+
+constexpr int64_t kMostSampleDim = 8 * (54 << 10);
+struct SampleCall {
+  Matrix x;
+  int64_t first_row = 0, limit = 0;  // limit is at most kMostSampleDim
+  const ops::Choice* choices = nullptr;
+  int64_t count = 0;
+  int32_t* out = nullptr;
+};
+void sample(Queue queue, const SampleCall& call);
 
 // ---- keys and values (rope_kv.cu, attention_*.cu). A page of keys is (kv_heads, page_tokens, d_qk), of
 // values (kv_heads, page_tokens, d_v).

@@ -199,35 +199,6 @@ __global__ void round_kernel(Matrix x, T* out) {
   for (int64_t t = blockIdx.y; t < x.rows; t += gridDim.y) out[t * x.cols + i] = from_float<T>(row_of<float>(x, t)[i]);
 }
 
-constexpr unsigned kArgmaxThreads = 1024;
-
-struct Best {
-  float value;
-  int32_t place;  // -1: a NaN was met
-};
-__device__ Best better(Best a, Best b) {
-  if (a.place < 0 || b.place < 0) return {0, -1};
-  return b.value > a.value || (b.value == a.value && b.place < a.place) ? b : a;
-}
-
-__global__ void argmax_kernel(Matrix x, int64_t limit, int32_t* out) {
-  __shared__ Best shared[32];
-  allow_next();
-  await_previous();
-  const float* row = row_of<float>(x, blockIdx.x);
-  Best best{-INFINITY, INT32_MAX};
-  for (int64_t i = threadIdx.x; i < limit; i += kArgmaxThreads)
-    best = better(best, {row[i], isnan(row[i]) ? -1 : static_cast<int32_t>(i)});
-  for (int offset = 16; offset > 0; offset /= 2)
-    best = better(best, {__shfl_xor_sync(0xffffffffu, best.value, offset),
-                         __shfl_xor_sync(0xffffffffu, best.place, offset)});
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = best;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (unsigned w = 1; w < kArgmaxThreads / 32; ++w) best = better(best, shared[w]);
-  out[blockIdx.x] = best.place >= 0 && isfinite(best.value) ? best.place : -1;
-}
-
 /// Elements of rows along x, as many rows along y as a grid may have.
 LaunchShape elements(int64_t cols, int64_t rows) {
   return {{blocks_for(cols, kThreads), static_cast<unsigned>(std::min<int64_t>(rows, 65535))}, kThreads};
@@ -286,10 +257,6 @@ void round_rows(Queue queue, const Matrix& x, DType type, void* out) {
   with_type(type, [&](auto t) {
     launch(round_kernel<decltype(t)>, elements(x.cols, x.rows), queue, x, static_cast<decltype(t)*>(out));
   });
-}
-
-void argmax(Queue queue, const Matrix& x, int64_t limit, int32_t* out) {
-  launch(argmax_kernel, {static_cast<unsigned>(x.rows), kArgmaxThreads}, queue, x, limit, out);
 }
 
 }  // namespace sluice::cuda

@@ -29,7 +29,7 @@ struct RemoteControl {
   int64_t works = 0;                          // kernels and copies done so far
   int64_t replays = 0;                        // of recorded work
   bool eager_copies = false;                  // copies that wait for nothing are done at once
-  int64_t nan_rows = 0;                       // of the next search for largest logits: its first rows are NaN
+  int64_t nan_rows = 0;                       // of the next choice of tokens: its first rows are NaN
   int64_t fail_at = -1;                       // the work that throws, as `works` counts; -1: none
 };
 
@@ -192,7 +192,6 @@ class RemoteKernel {
     return remote;
   }
 
- private:
   static void run(const typename Op::Desc& desc, const typename Op::Args& args, const ops::Launch& launch) {
     static_cast<RemoteStream&>(launch.stream).queue([desc, args, workspace = launch.workspace] {
       typename Op::Args own = args;
@@ -214,28 +213,23 @@ class RemoteKernel {
       inner_->run(desc, own, {*stream, workspace});
     });
   }
+
+ private:
   static inline const ops::Kernel<Op>* inner_ = nullptr;
 };
 
-inline ops::Kernel<ops::Argmax> remote_argmax() {
-  return {.name = "remote.argmax",
-          .refuses = [](const ops::Argmax::Desc&) { return std::string(); },
-          .seconds = [](const ops::Argmax::Desc&, int64_t) { return 1.0; },
-          .run =
-              [](const ops::Argmax::Desc&, const ops::Argmax::Args& a, const ops::Launch& launch) {
-                auto& stream = static_cast<RemoteStream&>(launch.stream);
-                stream.queue([a, control = stream.control()] {
-                  for (int64_t r = 0; r < a.x.rows; ++r) {
-                    float* row = a.x.f32(r);
-                    if (r < control->nan_rows) row[0] = NAN;
-                    const int64_t best = std::max_element(row, row + a.limit) - row;
-                    const bool finite =
-                        std::all_of(row, row + a.limit, [](float v) { return std::isfinite(v); });
-                    a.out[r] = finite ? static_cast<int32_t>(best) : -1;
-                  }
-                  control->nan_rows = 0;
-                });
-              }};
+/// With rows that are made NaN first.
+inline ops::Kernel<ops::Sample> remote_sample() {
+  ops::Kernel<ops::Sample> kernel = RemoteKernel<ops::Sample>::make();
+  kernel.run = [](const ops::Sample::Desc& desc, const ops::Sample::Args& args, const ops::Launch& launch) {
+    auto& stream = static_cast<RemoteStream&>(launch.stream);
+    stream.queue([x = args.x, control = stream.control()] {
+      for (int64_t r = 0; r < std::min(control->nan_rows, x.rows); ++r) x.f32(r)[0] = NAN;
+      control->nan_rows = 0;
+    });
+    RemoteKernel<ops::Sample>::run(desc, args, launch);
+  };
+  return kernel;
 }
 
 inline ops::Backend make_remote_backend(std::shared_ptr<RemoteControl> control) {
@@ -250,7 +244,7 @@ inline ops::Backend make_remote_backend(std::shared_ptr<RemoteControl> control) 
       std::type_identity<ops::Activation>(), std::type_identity<ops::Route>(),
       std::type_identity<ops::MoeMlp>(), std::type_identity<ops::GatherRows>(),
       std::type_identity<ops::ScaleSoftcap>());
-  backend.kernels.add(remote_argmax());
+  backend.kernels.add(remote_sample());
   return backend;
 }
 
