@@ -32,7 +32,7 @@ Result<SourceSnapshot> SourceSnapshot::take(const model::Checkpoint& checkpoint)
     for (const std::string& name : text_files(checkpoint.directory())) beside.push_back(name);
     for (const std::string& name : beside) {
       const std::string path = join_path(checkpoint.directory(), name);
-      if (is_regular_file(path)) paths.push_back(path);
+      if (exists(path)) paths.push_back(path);
     }
   }
   for (const std::string& path : paths) {

@@ -23,12 +23,6 @@ constexpr std::array kOtherFiles = {"tokenizer_config.json", "special_tokens_map
                                     "added_tokens.json",     "chat_template.jinja",
                                     "chat_template.json",    "generation_config.json"};
 
-// There by name, even if it cannot be read: opening it then says why.
-bool present(const std::string& path) {
-  std::error_code error;
-  return fs::symlink_status(path, error).type() != fs::file_type::not_found && !error;
-}
-
 Status in_range(const std::optional<double>& value, const std::string& name, double low, double high) {
   if (!value || (*value >= low && *value <= high)) return {};
   return invalid_argument("{}: {} is outside [{}, {}]; correct or remove it", name, *value, low, high);
@@ -53,7 +47,7 @@ Status read_member(const Json& json, const char* name, const std::string& origin
 
 Result<GenerationDefaults> defaults_of_file(const std::string& path) {
   GenerationDefaults d;
-  if (!present(path)) return d;
+  if (!exists(path)) return d;
   SLUICE_ASSIGN(const Json json, read_json_file(path, size_t{1} << 20, {.allow_nan_literals = true}));
   if (!json.is_object()) return invalid_argument("{}: expected an object", path);
   SLUICE_TRY(read_member(json, "do_sample", path, d.do_sample));
@@ -93,7 +87,7 @@ std::vector<std::string> text_files(const std::string& directory) {
   std::vector<std::string> out;
   for (const char* name : kTokenizerFiles) out.emplace_back(name);
   for (const char* name : kOtherFiles) out.emplace_back(name);
-  std::erase_if(out, [&](const std::string& name) { return !present(join_path(directory, name)); });
+  std::erase_if(out, [&](const std::string& name) { return !exists(join_path(directory, name)); });
   std::error_code error;
   std::vector<std::string> templates;
   for (fs::directory_iterator it(join_path(directory, kTemplateDir), error), end; !error && it != end;
@@ -111,7 +105,7 @@ Result<TextAssets> TextAssets::open(const std::string& model) {
     if (!is_engine_dir(model)) return TextAssets(model);
     const std::string directory = join_path(model, kTokenizerDir);
     const std::string gguf = join_path(directory, kGgufFile);
-    return present(gguf) ? open(gguf) : TextAssets(directory);
+    return exists(gguf) ? open(gguf) : TextAssets(directory);
   }
   if (model.starts_with(model::kShapePrefix)) return TextAssets(model);  // a directory that is not there
   if (model.ends_with(".safetensors")) {
@@ -129,7 +123,7 @@ bool TextAssets::has_tokenizer() const {
     return !kind.ok() || (*kind != "none" && *kind != "no_vocab");
   }
   return std::any_of(kTokenizerFiles.begin(), kTokenizerFiles.end(),
-                     [&](const char* name) { return present(join_path(*directory(), name)); });
+                     [&](const char* name) { return exists(join_path(*directory(), name)); });
 }
 
 Result<text::Tokenizer> TextAssets::tokenizer() const {

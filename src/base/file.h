@@ -68,6 +68,8 @@ Status write_file_atomically(const std::string& path, std::string_view text);
 
 bool is_directory(const std::string& path);
 bool is_regular_file(const std::string& path);
+/// Something has this name, be it a link to nowhere or what may not be read: opening it says what is wrong.
+bool exists(const std::string& path);
 std::string join_path(const std::string& dir, const std::string& name);
 
 }  // namespace sluice

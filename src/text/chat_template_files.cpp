@@ -43,7 +43,7 @@ Result<Templates> templates_of(const Json& json, const std::string& path) {
 }
 
 Result<Templates> read_json_templates(const std::string& path) {
-  if (!is_regular_file(path)) return Templates();
+  if (!exists(path)) return Templates();
   SLUICE_ASSIGN(const Json json, read_object(path));
   return templates_of(json, path);
 }
@@ -52,7 +52,7 @@ Result<Templates> read_json_templates(const std::string& path) {
 Result<Templates> read_jinja_files(const std::string& dir) {
   Templates out;
   const std::string main = join_path(dir, "chat_template.jinja");
-  if (is_regular_file(main)) {
+  if (exists(main)) {
     SLUICE_ASSIGN(out["default"], read_text_file(main, kMaxFileBytes));
   }
   const std::string more = join_path(dir, "additional_chat_templates");
@@ -97,7 +97,7 @@ Result<Json> read_special_tokens(const std::string& dir) {
   Json out = Json::object();
   for (const char* file : {kConfigFile, "special_tokens_map.json"}) {
     const std::string path = join_path(dir, file);
-    if (!is_regular_file(path)) continue;
+    if (!exists(path)) continue;
     SLUICE_ASSIGN(const Json json, read_object(path));
     for (const char* name : kNames) {
       const auto field = json.find(name);

@@ -8,11 +8,11 @@ namespace {
 
 constexpr size_t kMaxFileBytes = size_t{256} << 20;
 
-bool exists(const std::string& dir, const char* name) { return is_regular_file(join_path(dir, name)); }
+bool has(const std::string& dir, const char* name) { return exists(join_path(dir, name)); }
 
 // The text of a file of the directory; empty when it is not there.
 Result<std::string> read_optional(const std::string& dir, const char* name) {
-  if (!exists(dir, name)) return std::string();
+  if (!has(dir, name)) return std::string();
   return read_text_file(join_path(dir, name), kMaxFileBytes);
 }
 
@@ -20,19 +20,19 @@ Result<std::string> read_optional(const std::string& dir, const char* name) {
 
 Result<Tokenizer> load_tokenizer(const std::string& dir) {
   SLUICE_ASSIGN(const std::string config, read_optional(dir, "tokenizer_config.json"));
-  if (exists(dir, "tokenizer.json")) {
+  if (has(dir, "tokenizer.json")) {
     SLUICE_ASSIGN(const std::string tokenizer, read_optional(dir, "tokenizer.json"));
     SLUICE_ASSIGN(const std::string specials, read_optional(dir, "special_tokens_map.json"));
     auto made = make_json_tokenizer({tokenizer, config, specials});
     return made.ok() ? std::move(made) : made.status().with_context(dir);
   }
-  if (exists(dir, "tokenizer.model")) {
+  if (has(dir, "tokenizer.model")) {
     SLUICE_ASSIGN(const std::string model, read_optional(dir, "tokenizer.model"));
     auto made = make_sentencepiece_tokenizer(model, config);
     return made.ok() ? std::move(made) : made.status().with_context(dir);
   }
   for (const char* name : {"tekken.json", "tiktoken.model", "vocab.json", "vocab.txt"}) {
-    if (!exists(dir, name)) continue;
+    if (!has(dir, name)) continue;
     return unsupported("{}: {} is not read; convert the tokenizer to tokenizer.json (save_pretrained does)",
                        dir, name);
   }

@@ -291,6 +291,10 @@ TEST(LoadTokenizer, ChoosesTheFileAndRefusesOthers) {
   EXPECT_GT(load_tokenizer(dir)->vocab_size(), 256);
   ASSERT_TRUE(write_file_atomically(dir + "/tokenizer_config.json", R"({"add_bos_token": 1})").ok());
   EXPECT_THAT(message(), HasSubstr("tokenizer_config.json.add_bos_token"));
+  // A link to nowhere is not passed over.
+  std::filesystem::remove(dir + "/tokenizer_config.json");
+  std::filesystem::create_symlink("nowhere", dir + "/tokenizer_config.json");
+  EXPECT_THAT(message(), HasSubstr("tokenizer_config.json: no such file"));
   std::filesystem::remove_all(dir);
 }
 

@@ -40,12 +40,6 @@ Status no_weights(const std::string& directory) {
       directory, kSingle, kIndex);
 }
 
-// Something of this name is there, be it a link to nowhere: opening it then says what is wrong with it.
-bool present(const std::string& path) {
-  std::error_code error;
-  return std::filesystem::symlink_status(path, error).type() != std::filesystem::file_type::not_found;
-}
-
 Result<bool> starts_with_gguf(const File& file) {
   std::array<std::byte, 4> magic{};
   if (file.size() < magic.size()) return false;
@@ -88,8 +82,8 @@ Result<Checkpoint> Checkpoint::open(const std::string& path) {
 
 Status Checkpoint::open_directory() {
   // Where both lie there, the single file is taken, as by Hugging Face's library.
-  if (const std::string single = join_path(path_, kSingle); present(single)) return add_safetensors(single);
-  if (const std::string index = join_path(path_, kIndex); present(index)) return open_shards(index);
+  if (const std::string single = join_path(path_, kSingle); exists(single)) return add_safetensors(single);
+  if (const std::string index = join_path(path_, kIndex); exists(index)) return open_shards(index);
   return no_weights(path_);
 }
 
