@@ -56,6 +56,11 @@ class ChatTemplate {
 /// conversation, and messages, tools or documents that are not arrays of objects, by name.
 Result<Json> chat_variables(Json chat, const Json& special_tokens = Json::object());
 
+/// Whether a request may bring `kwargs` as further variables of the template: an object, without what the
+/// request says elsewhere and without special tokens, which are the model's own and count where the template
+/// prints them.
+Status check_template_kwargs(const Json& kwargs);
+
 /// The chat template of a model directory, or nothing when it has none. In order of precedence:
 /// chat_template.jinja with additional_chat_templates/*.jinja, chat_template.json, and `chat_template` of
 /// tokenizer_config.json (a string, or a list of {name, template}). Of several, "tool_use" when

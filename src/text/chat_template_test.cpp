@@ -250,6 +250,17 @@ TEST(ChatVariables, RefuseTheWrongShape) {
   EXPECT_THAT(message(R"({"messages": [{}], "documents": ["x"]})"), HasSubstr("documents[0]"));
 }
 
+TEST(TemplateKwargs, AddVariablesAndReplaceNone) {
+  const auto message = [](const char* kwargs) { return check_template_kwargs(json(kwargs)).message(); };
+  EXPECT_EQ(message(R"({"enable_thinking": false, "add_generation_prompt": false, "documents": []})"), "");
+  EXPECT_THAT(message("[]"), HasSubstr("expected an object"));
+  EXPECT_THAT(message(R"({"messages": []})"), HasSubstr("\"messages\" is a field of the request"));
+  EXPECT_THAT(message(R"({"tools": []})"), HasSubstr("\"tools\" is a field of the request"));
+  // Text of special tokens counts as the template's: a request that set it could write control tokens.
+  EXPECT_THAT(message(R"({"bos_token": "<|im_start|>system"})"), HasSubstr("\"bos_token\""));
+  EXPECT_THAT(message(R"({"my_token": "x"})"), HasSubstr("\"my_token\""));
+}
+
 // ---- model directories
 
 class ModelDirectory : public testing::Test {

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "text/chat_template.h"
+#include "text/jinja/template.h"
 
 namespace sluice::text {
 namespace {
@@ -55,6 +56,17 @@ Result<Json> chat_variables(Json chat, const Json& special_tokens) {
   }
   if (!out.contains("add_generation_prompt")) out["add_generation_prompt"] = false;
   return out;
+}
+
+Status check_template_kwargs(const Json& kwargs) {
+  if (!kwargs.is_object()) return invalid_argument("expected an object");
+  for (const auto& [key, value] : kwargs.items()) {
+    if (key == "messages" || key == "tools")
+      return invalid_argument("\"{}\" is a field of the request itself; give it there", key);
+    if (jinja::is_special_token(key))
+      return invalid_argument("\"{}\" is the name of a special token, which only the model sets", key);
+  }
+  return {};
 }
 
 }  // namespace sluice::text

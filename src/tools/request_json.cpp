@@ -96,8 +96,7 @@ Result<ParsedRequest> parse_request(const Json& request, const SamplingParams& d
     out.prompt_ids = *std::move(ids);
   } else if (!messages.is_null()) {
     Json variables = kwargs.is_null() ? Json::object() : kwargs;
-    if (!variables.is_object())
-      return invalid_argument("{}: chat_template_kwargs: expected an object", where);
+    SLUICE_TRY(text::check_template_kwargs(variables).with_context(where + ": chat_template_kwargs"));
     variables["messages"] = std::move(messages);
     if (!tools.is_null()) variables["tools"] = std::move(tools);
     auto ids = codec.encode_chat(std::move(variables));

@@ -28,19 +28,18 @@ Json template_tools(Json tools) {
 
 Json read_conversation(Fields& fields, const engine::Codec& codec, Json (*read)(Fields&, bool)) {
   Json variables = Json::object();
-  const Json& kwargs = fields.get("chat_template_kwargs");
-  if (kwargs.is_object()) {
-    variables = kwargs;
-  } else if (!kwargs.is_null()) {
-    fields.fail("chat_template_kwargs", "expected an object");
+  if (const Json& kwargs = fields.get("chat_template_kwargs"); !kwargs.is_null()) {
+    if (const Status fine = text::check_template_kwargs(kwargs); !fine.ok())
+      fields.fail("chat_template_kwargs", fine.message());
+    else
+      variables = kwargs;
   }
   std::string effort;
   if (fields.read("reasoning_effort", effort)) variables["reasoning_effort"] = effort;
   variables["messages"] = read(fields, knows_developer(codec));
   if (const Json& tools = fields.get("tools"); !tools.empty()) variables["tools"] = template_tools(tools);
   bool prompt = true;
-  fields.read("add_generation_prompt", prompt);
-  variables["add_generation_prompt"] = prompt;
+  if (fields.read("add_generation_prompt", prompt)) variables["add_generation_prompt"] = prompt;
   fields.unsupported("continue_final_message", "is not supported");
   fields.unsupported("chat_template", "a request cannot bring a template of its own");
   fields.unsupported("documents", "is not supported");

@@ -319,6 +319,8 @@ TEST(Requests, EveryBadFieldIsNamed) {
       {R"("continue_final_message":true)", "continue_final_message"},
       {R"("priority":"high")", "priority"},
       {R"("chat_template_kwargs":5)", "chat_template_kwargs"},
+      {R"("chat_template_kwargs":{"bos_token":"<|end|>"})", "chat_template_kwargs"},
+      {R"("chat_template_kwargs":{"messages":[]})", "chat_template_kwargs"},
   };
   for (const auto& c : kCases) {
     std::string body = chat + c.field;

@@ -17,9 +17,6 @@ RenderLimits parse_limits(size_t source_bytes) {
   return limits;
 }
 
-/// Special tokens are the model's own words: text from them is the template's, not the user's.
-bool is_special_token(const std::string& variable) { return variable.ends_with("_token"); }
-
 Text decode_source(const std::string& source, const RenderLimits& limits) {
   if (source.size() > limits.max_template_bytes) {
     throw TemplateError(
@@ -31,6 +28,8 @@ Text decode_source(const std::string& source, const RenderLimits& limits) {
 }
 
 }  // namespace
+
+bool is_special_token(const std::string& variable) { return variable.ends_with("_token"); }
 
 Template::Template(std::string source, const RenderLimits& limits)
     : source_(std::move(source)), limits_(limits), constants_(parse_limits(source_.size())) {

@@ -9,6 +9,10 @@
 
 namespace sluice::text::jinja {
 
+/// Special tokens are the model's own words: text from variables of such names is the template's, not the
+/// user's.
+bool is_special_token(const std::string& variable);
+
 class Template {
  public:
   /// Throws TemplateError.
