@@ -148,6 +148,16 @@ Result<std::optional<std::string>> TextAssets::chat_template(bool with_tools) co
   return std::optional<std::string>();
 }
 
+Status TextAssets::check_chat_templates() const {
+  for (const bool with_tools : {false, true}) {
+    SLUICE_ASSIGN(auto source, chat_template(with_tools));
+    if (!source) continue;
+    const Status parsed = text::ChatTemplate::parse(*std::move(source)).status();
+    SLUICE_TRY(parsed.with_context(directory() != nullptr ? *directory() : metadata().origin()));
+  }
+  return {};
+}
+
 Result<Json> TextAssets::special_tokens() const {
   if (directory() != nullptr) return text::read_special_tokens(*directory());
   return gguf_special_tokens(metadata());

@@ -35,6 +35,8 @@ class TextAssets {
   /// The template's source; nothing when the model has none. `with_tools`: the variant for tools, if there is
   /// one.
   Result<std::optional<std::string>> chat_template(bool with_tools = false) const;
+  /// Refuses a template, either variant, that cannot be parsed.
+  Status check_chat_templates() const;
   /// {"bos_token": "<s>", ...}: what templates print.
   Result<Json> special_tokens() const;
 

@@ -131,6 +131,19 @@ TEST_F(TextAssetsTest, OfADirectoryAndOfTheEngineMadeFromIt) {
   }
 }
 
+TEST_F(TextAssetsTest, TemplatesThatCannotBeParsedAreFoundBeforeTheyAreNeeded) {
+  put("hf/chat_template.jinja", "plain");
+  put("hf/additional_chat_templates/tool_use.jinja", "\n{% if %}");
+  const std::string message = TextAssets::open(root_ + "/hf")->check_chat_templates().message();
+  EXPECT_THAT(message, HasSubstr(root_ + "/hf: chat template: line 2"));
+  fs::remove(root_ + "/hf/additional_chat_templates/tool_use.jinja");
+  EXPECT_EQ(TextAssets::open(root_ + "/hf")->check_chat_templates().message(), "");
+  EXPECT_EQ(TextAssets::open(gguf(metadata()))->check_chat_templates().message(), "");
+  auto m = metadata();
+  m.set("tokenizer.chat_template", model::GgufValue::string("{{ x|nofilter }}"));
+  EXPECT_THAT(TextAssets::open(gguf(m))->check_chat_templates().message(), HasSubstr("vocab.gguf"));
+}
+
 TEST_F(TextAssetsTest, DefaultsOutOfRangeAreRefusedByName) {
   for (const auto& [json, message] : {std::pair{R"({"temperature": -1})", "temperature"},
                                       {R"({"top_p": 2})", "top_p"},

@@ -19,7 +19,7 @@ class Codec {
  public:
   /// Reads tokenizer, chat template and generation defaults of a MODEL. One without a tokenizer is used with
   /// ids only: the calls that need text then say so. A template that cannot be parsed is refused when it is
-  /// first needed.
+  /// first needed, or by check_chat_templates.
   static Result<Codec> open(const std::string& model);
 
   bool has_tokenizer() const { return tokenizer_.has_value(); }
@@ -43,6 +43,7 @@ class Codec {
   Result<std::optional<std::string>> chat_template_source(bool with_tools = false) const {
     return assets_.chat_template(with_tools);
   }
+  Status check_chat_templates() const { return assets_.check_chat_templates(); }
   const Json& special_tokens() const { return special_tokens_; }
 
   /// Ids that end a generation: those of generation_config.json, or else `of_config`, and the tokenizer's.

@@ -45,9 +45,10 @@ artifact::Hardware hardware_of(const ops::Backend& backend) {
   return {info.kind, info.name, info.features};
 }
 
-// A tokenizer that cannot be used, or does not belong to the model, is better known now than when serving.
-Status check_tokenizer(const artifact::TextAssets& assets, const model::Spec& spec,
-                       std::vector<std::string>& notes) {
+// What cannot be used, or does not belong to the model, is better known now than when serving.
+Status check_assets(const artifact::TextAssets& assets, const model::Spec& spec,
+                    std::vector<std::string>& notes) {
+  SLUICE_TRY(assets.generation_defaults().status());
   if (!assets.has_tokenizer()) {
     notes.push_back("the model comes without a tokenizer: the engine takes and gives token ids");
     return {};
@@ -57,7 +58,7 @@ Status check_tokenizer(const artifact::TextAssets& assets, const model::Spec& sp
     return invalid_argument("the tokenizer has {} ids, the model only {}: they do not belong together",
                             tokenizer.vocab_size(), spec.vocab);
   }
-  return assets.generation_defaults().status();
+  return assets.check_chat_templates();
 }
 
 Result<Plan> plan(const OptimizeOptions& options) {
@@ -73,7 +74,7 @@ Result<Plan> plan(const OptimizeOptions& options) {
   SLUICE_TRY(model::complete(recipe, model.spec));
   std::vector<std::string> notes;
   SLUICE_ASSIGN(auto types, model::resolve_types(model, recipe, notes));
-  SLUICE_TRY(check_tokenizer(assets, model.spec, notes));
+  SLUICE_TRY(check_assets(assets, model.spec, notes));
   SLUICE_ASSIGN(auto program, program::lower(model.spec, recipe, types, backend, recipe.max_sequences));
 
   artifact::Manifest manifest;

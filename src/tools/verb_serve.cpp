@@ -79,8 +79,10 @@ Result<engine::Opened> load(const ServeVerb& o) {
   core.null_step = o.null_step_ms / 1e3;
   if (null) backend.device = "cpu";
   SLUICE_ASSIGN(ops::Backend made, backend.make());
-  if (null) return engine::open_null(o.model, std::move(recipe), std::move(made), std::move(core));
-  return engine::open(o.model, std::move(recipe), std::move(made), {}, std::move(core));
+  auto opened = null ? engine::open_null(o.model, std::move(recipe), std::move(made), std::move(core))
+                     : engine::open(o.model, std::move(recipe), std::move(made), {}, std::move(core));
+  if (opened.ok()) SLUICE_TRY(opened->codec.check_chat_templates());  // better now than at the first chat
+  return opened;
 }
 
 // Streams end, or are ended; 0 whatever became of them.
