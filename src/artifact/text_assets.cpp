@@ -83,6 +83,12 @@ Result<GenerationDefaults> defaults_of_metadata(const model::GgufMetadata& metad
 
 }  // namespace
 
+Status check_tokenizer_fits(const text::Tokenizer& tokenizer, int64_t vocab) {
+  if (tokenizer.model_vocab_size() <= vocab) return {};
+  return invalid_argument("the tokenizer has {} ids, the model only {}: they do not belong together",
+                          tokenizer.model_vocab_size(), vocab);
+}
+
 std::vector<std::string> text_files(const std::string& directory) {
   std::vector<std::string> out;
   for (const char* name : kTokenizerFiles) out.emplace_back(name);

@@ -57,6 +57,11 @@ class TextAssets {
   std::variant<Directory, model::GgufMetadata> place_;
 };
 
+/// Refuses a tokenizer that gives plain text ids which a model with a vocabulary of `vocab` lacks. Added
+/// tokens may lie beyond (Gemma 3's text models come with the token of its pictures): a prompt that has one
+/// is refused.
+Status check_tokenizer_fits(const text::Tokenizer& tokenizer, int64_t vocab);
+
 /// Names, relative to a model directory, of the files there that TextAssets reads.
 std::vector<std::string> text_files(const std::string& directory);
 

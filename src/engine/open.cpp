@@ -26,6 +26,7 @@ std::vector<int32_t> null_tokens(const Codec& codec, const std::vector<int32_t>&
 Result<Opened> with_core(std::unique_ptr<LoadedModel> model, Codec codec, CoreOptions options, bool null) {
   const model::Spec& spec = model->spec();
   const int32_t known = codec.has_tokenizer() ? codec.tokenizer()->vocab_size() : 0;
+  if (codec.has_tokenizer()) SLUICE_TRY(artifact::check_tokenizer_fits(*codec.tokenizer(), spec.vocab));
   SLUICE_ASSIGN(std::vector<int32_t> end_ids, codec.end_ids(spec.eos, spec.vocab));
   if (null) {
     options.null_tokens = null_tokens(codec, end_ids, static_cast<int32_t>(spec.vocab));

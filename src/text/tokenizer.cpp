@@ -134,6 +134,11 @@ std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
   return pipeline_->vocab.find(token);
 }
 int32_t Tokenizer::vocab_size() const { return pipeline_->vocab.size(); }
+int32_t Tokenizer::model_vocab_size() const {
+  int32_t size = vocab_size();
+  while (size > 0 && !(pipeline_->vocab.flags(size - 1) & Vocab::kModel)) --size;
+  return size;
+}
 bool Tokenizer::is_special(int32_t id) const {
   return pipeline_->vocab.contains(id) && pipeline_->vocab.is_special(id);
 }

@@ -63,6 +63,8 @@ class Tokenizer {
 
   /// One more than the highest id.
   int32_t vocab_size() const;
+  /// One more than the highest id that plain text can get; added tokens often lie beyond.
+  int32_t model_vocab_size() const;
   bool is_special(int32_t id) const;
 
   std::optional<int32_t> bos_id() const;

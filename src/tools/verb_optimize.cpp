@@ -54,10 +54,7 @@ Status check_assets(const artifact::TextAssets& assets, const model::Spec& spec,
     return {};
   }
   SLUICE_ASSIGN(const text::Tokenizer tokenizer, assets.tokenizer());
-  if (tokenizer.vocab_size() > spec.vocab) {
-    return invalid_argument("the tokenizer has {} ids, the model only {}: they do not belong together",
-                            tokenizer.vocab_size(), spec.vocab);
-  }
+  SLUICE_TRY(artifact::check_tokenizer_fits(tokenizer, spec.vocab));
   return assets.check_chat_templates();
 }
 
