@@ -125,7 +125,8 @@ std::string write_manifest(const Manifest& manifest) {
 Result<Manifest> parse_manifest(std::string_view text, const std::string& origin) {
   SLUICE_ASSIGN(Json json, parse_json(text, origin));
   const auto member = [&](const char* name) { return json.is_object() ? json.value(name, Json()) : Json(); };
-  if (member("format") != kFormat) return corrupt("{}: not the manifest of a Sluice engine", origin);
+  if (member("format") != kFormat)
+    return corrupt("{}: not the manifest of a Sluice engine; {}", origin, kAgain);
   if (member("version") != kFormatVersion) {
     return unsupported("{}: version {} of the format, this release reads version {}; {}", origin,
                        dump_json(member("version")).substr(0, 32), kFormatVersion, kAgain);

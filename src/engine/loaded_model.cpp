@@ -65,8 +65,10 @@ Status LoadedModel::prepare(const std::string& path, model::Recipe recipe, const
   SLUICE_ASSIGN(types_, weights_->types(recipe_, notes_));
   if (!backend_.block_weights) dequantise_types();
   const int64_t logit_rows = options.logit_rows > 0 ? options.logit_rows : recipe_.max_sequences;
-  SLUICE_ASSIGN(program_, program::lower(spec_, recipe_, types_, backend_, logit_rows,
-                                         weights_->wishes(backend_.device->info())));
+  auto program =
+      program::lower(spec_, recipe_, types_, backend_, logit_rows, weights_->wishes(backend_.device->info()));
+  if (!program.ok()) return program.status().with_context(weights_->origin());
+  program_ = *std::move(program);
   return plan_memory();
 }
 

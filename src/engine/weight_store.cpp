@@ -60,6 +60,7 @@ class CheckpointWeights final : public WeightStore {
  public:
   explicit CheckpointWeights(model::Model model) : model_(std::move(model)) {}
 
+  std::string origin() const override { return model_.checkpoint.path(); }
   const model::Spec& spec() const override { return model_.spec; }
   Result<model::RoleTypes> types(const model::Recipe& recipe,
                                  std::vector<std::string>& notes) const override {
@@ -104,6 +105,10 @@ class EngineWeights final : public WeightStore {
   EngineWeights(artifact::EngineDir dir, artifact::Tuning tuning)
       : dir_(std::move(dir)), tuning_(std::move(tuning)) {}
 
+  std::string origin() const override {
+    const artifact::Hardware& hardware = dir_.manifest().hardware;
+    return fmt::format("{}, made for {} {}", dir_.path(), hardware.device, hardware.name);
+  }
   const model::Spec& spec() const override { return dir_.manifest().spec; }
   const model::Recipe* stored_recipe() const override { return &dir_.manifest().recipe; }
 
@@ -169,16 +174,22 @@ class EngineWeights final : public WeightStore {
   std::pair<device::Buffer, device::Buffer> memory_;  // of devices that do not read the mapped files
 };
 
+Result<std::unique_ptr<WeightStore>> open_engine(const std::string& path) {
+  SLUICE_ASSIGN(artifact::EngineDir dir, artifact::EngineDir::open(path));
+  SLUICE_ASSIGN(artifact::Tuning tuning, artifact::read_tuning(path));
+  return std::unique_ptr<WeightStore>(new EngineWeights(std::move(dir), std::move(tuning)));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<WeightStore>> open_weights(const std::string& path) {
-  if (artifact::is_engine_dir(path)) {
-    SLUICE_ASSIGN(artifact::EngineDir dir, artifact::EngineDir::open(path));
-    SLUICE_ASSIGN(artifact::Tuning tuning, artifact::read_tuning(path));
-    return std::unique_ptr<WeightStore>(new EngineWeights(std::move(dir), std::move(tuning)));
-  }
-  SLUICE_ASSIGN(model::Model model, model::load_model(path));
-  return std::unique_ptr<WeightStore>(new CheckpointWeights(std::move(model)));
+  if (artifact::is_engine_dir(path)) return open_engine(path);
+  auto model = model::load_model(path);
+  // Without weights and with a manifest it is an engine whose manifest is damaged.
+  if (model.status().code() == StatusCode::not_found && exists(join_path(path, artifact::kManifestFile)))
+    return open_engine(path);
+  if (!model.ok()) return model.status();
+  return std::unique_ptr<WeightStore>(new CheckpointWeights(*std::move(model)));
 }
 
 }  // namespace sluice::engine

@@ -24,6 +24,8 @@ class WeightStore {
  public:
   virtual ~WeightStore() = default;
 
+  /// The path, and what an engine was made for.
+  virtual std::string origin() const = 0;
   /// What is known before weights are touched.
   virtual const model::Spec& spec() const = 0;
   /// Types of all matrices under `recipe`; a recipe that cannot be had from this source is refused.

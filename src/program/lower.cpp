@@ -423,7 +423,7 @@ class Lowering {
       if (kernel.layout != nullptr && kernel.layout->name == it->second) found = kernel.layout;
     });
     if (found == nullptr) {
-      return unsupported("weight {} is packed as \"{}\", which this version cannot read; run optimize again",
+      return unsupported("weight {} is packed as \"{}\", which no kernel here reads; run optimize again",
                          w.name, it->second);
     }
     return found;
