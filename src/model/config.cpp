@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <span>
 #include <utility>
 
@@ -93,7 +94,7 @@ Status check_class(const Json& config, const Json& document, const std::string& 
     if (std::find(known.begin(), known.end(), given->front()) != known.end()) return {};
   }
   return unsupported("{}: \"architectures\" is {}; models of this model_type can be run as {}", origin,
-                     given == nullptr ? "missing" : dump_json(*given), dump_json(known));
+                     given == nullptr ? "missing" : dump_json(*given).substr(0, 100), dump_json(known));
 }
 
 // A multimodal checkpoint keeps its language model's config in text_config; top-level keys that it lacks
@@ -115,6 +116,19 @@ Json text_part(const Json& config, const Checkpoint& checkpoint) {
   return out;
 }
 
+// Models that come with code of their own are run by ours, or not at all.
+void warn_of_code(const Json& config, const Checkpoint& checkpoint, const std::string& origin) {
+  if (config.contains("auto_map")) {
+    log_warn("{}: \"auto_map\" is ignored: code that comes with a model is never run", origin);
+  }
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(checkpoint.directory(), error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().extension() == ".py")
+      log_warn("{} is ignored: code that comes with a model is never run", it->path().string());
+  }
+}
+
 // What the model's own code takes for a key that the config lacks, where that is not the same as null.
 void add_defaults(Config& config) {
   if (!config.document.contains("defaults")) return;
@@ -129,8 +143,8 @@ void warn_of_inert_keys(const Config& config) {
   for (const auto& [key, harmless] : config.document["inert"].items()) {
     const Json* value = config_value(config.values, key);
     if (value == nullptr || std::find(harmless.begin(), harmless.end(), *value) != harmless.end()) continue;
-    log_warn("{}: \"{}\": {} is ignored: {} models do not use it", config.origin, key, dump_json(*value),
-             config.document["name"].get<std::string>());
+    log_warn("{}: \"{}\": {} is ignored: {} models do not use it", config.origin, key,
+             dump_json(*value).substr(0, 100), config.document["name"].get<std::string>());
   }
 }
 
@@ -140,7 +154,8 @@ Status check_refusals(const Config& config) {
     return unsupported(
         "{}: quantization_config: checkpoints quantised by \"{}\" cannot be loaded yet; use the unquantised "
         "one",
-        config.origin, method != nullptr && method->is_string() ? method->get<std::string>() : "?");
+        config.origin,
+        method != nullptr && method->is_string() ? method->get<std::string>().substr(0, 100) : "?");
   }
   if (!config.document.contains("refuse")) return {};
   for (const auto& [key, allowed] : config.document["refuse"].items()) {
@@ -148,7 +163,9 @@ Status check_refusals(const Config& config) {
     const Json given = value == nullptr ? Json(nullptr) : *value;
     bool fine = value == nullptr;
     for (const Json& a : allowed) fine |= a == given;
-    if (!fine) return unsupported("{}: \"{}\": {} is not supported", config.origin, key, dump_json(given));
+    if (!fine)
+      return unsupported("{}: \"{}\": {} is not supported", config.origin, key,
+                         dump_json(given).substr(0, 100));
   }
   return {};
 }
@@ -171,9 +188,7 @@ Result<Config> read_config(const Checkpoint& checkpoint) {
   if (!json.ok()) return json.status();
   if (!json->is_object()) return corrupt("{}: expected a JSON object", config.origin);
   config.values = text_part(*json, checkpoint);
-  if (config.values.contains("auto_map")) {
-    log_warn("{}: \"auto_map\" is ignored: code that comes with a model is never run", config.origin);
-  }
+  warn_of_code(*json, checkpoint, config.origin);
   const Json* model_type = config_value(config.values, "model_type");
   if (model_type == nullptr || !model_type->is_string()) {
     return invalid_argument("{}: \"model_type\" is missing; it names the architecture", config.origin);

@@ -68,7 +68,7 @@ Spec spec_of(const LooseCheckpoint& checkpoint) {
 // -----------------------------------------------------------------------------------------------
 
 struct BadConfig {
-  const char* patch;
+  std::string patch;
   const char* key;  // named in the message, beside the file
   const char* says;
 };
@@ -82,6 +82,10 @@ TEST_P(BadConfigs, AreRefusedNamingFileAndKey) {
   EXPECT_EQ(message.find('\n'), std::string::npos);
   EXPECT_LT(message.size(), 1000u);
 }
+
+// Values from the file are shown, but not at any length.
+const std::string kLongName(100'000, 'x');
+const std::string kLongClass = R"({"architectures": [")" + kLongName + R"("]})";
 
 const BadConfig kBadConfigs[] = {
     {R"({"model_type": null})", "model_type", "missing"},
@@ -172,6 +176,7 @@ const BadConfig kBadConfigs[] = {
      "rope_type", "disagree"},
     {R"({"quantization_config": {"quant_method": "gptq", "bits": 4}})", "quantization_config", "\"gptq\""},
     {R"({"quantization_config": {}})", "quantization_config", "unquantised"},
+    {kLongClass, "architectures", "can be run as"},
 };
 
 INSTANTIATE_TEST_SUITE_P(Table, BadConfigs, ::testing::ValuesIn(kBadConfigs));
