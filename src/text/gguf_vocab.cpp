@@ -80,6 +80,11 @@ class Builder {
       return corrupt("tokenizer.ggml.token_type has {} entries, tokenizer.ggml.tokens {}",
                      in_.token_types.size(), count);
     }
+    for (size_t id = 0; id < in_.token_types.size(); ++id) {
+      if (in_.token_types[id] < 0 || in_.token_types[id] > static_cast<int32_t>(GgufTokenType::byte))
+        return corrupt("tokenizer.ggml.token_type[{}] is {}, which GGUF does not define", id,
+                       in_.token_types[id]);
+    }
     for (size_t id = 0; id < in_.scores.size(); ++id) {
       if (!std::isfinite(in_.scores[id])) return corrupt("tokenizer.ggml.scores[{}] is not finite", id);
     }

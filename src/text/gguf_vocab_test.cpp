@@ -241,6 +241,8 @@ TEST(GgufVocab, RefusesByField) {
   llama([](auto& v) { v.scores.pop_back(); }, "scores has 6 entries");
   llama([](auto& v) { v.token_types.push_back(1); }, "token_type has 8 entries");
   llama([](auto& v) { v.scores[4] = std::numeric_limits<float>::quiet_NaN(); }, "scores[4] is not finite");
+  llama([](auto& v) { v.token_types[4] = 7; }, "token_type[4] is 7");
+  llama([](auto& v) { v.token_types[4] = -1; }, "token_type[4] is -1");
   llama([](auto& v) { v.tokens[5] = "a"; }, "token \"a\" has ids 4 and 5");
   llama([](auto& v) { v.eos_id = 7; }, "eos_token_id is 7");
   llama([](auto& v) { v.bos_id = 0xFFFFFFFF; }, "bos_token_id is 4294967295");
