@@ -79,17 +79,17 @@ std::string to_utf8(char32_t code) {
   return out;
 }
 
-bool is_valid_utf8(std::string_view text) {
+std::optional<size_t> find_invalid_utf8(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     if (const size_t ascii = ascii_prefix(text.substr(at)); ascii > 0) {
       at += ascii;
       continue;
     }
     const Utf8Char c = decode_utf8(text.substr(at));
-    if (!c.valid) return false;
+    if (!c.valid) return at;
     at += c.length;
   }
-  return true;
+  return std::nullopt;
 }
 
 std::string make_valid_utf8(std::string text) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,7 +30,9 @@ Utf8Char decode_utf8(std::string_view text);
 void append_utf8(std::string& out, char32_t code);
 std::string to_utf8(char32_t code);
 
-bool is_valid_utf8(std::string_view text);
+/// Where the first broken sequence begins.
+std::optional<size_t> find_invalid_utf8(std::string_view text);
+inline bool is_valid_utf8(std::string_view text) { return !find_invalid_utf8(text); }
 /// `text` with broken bytes replaced; valid text is moved through.
 std::string make_valid_utf8(std::string text);
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/json.h"
+#include "serve/testing/tiny_server.h"
 #include "tools/options.h"
 #include "tools/testing/binary.h"
 
@@ -57,6 +58,8 @@ TEST(Cli, BadUsageIsOneLineAndExitCode2) {
       {{"optimize", "--model_dir", "x", "--output_dir", "y", "--device", "tpu"}, "--device tpu"},
       {{"optimize", "--model_dir", "x", "--output_dir", "y", "--isa", "sse9"}, "sse9"},
       {{"optimize", "--model_dir", "/nowhere", "--output_dir", "y"}, "/nowhere"},
+      {{"run", "x", "--seed", "-1"}, "--seed: \"-1\" is not a number from 0"},
+      {{"run", "x", "--seed", "18446744073709551616"}, "--seed: \"18446744073709551616\" is not a number"},
       {{"tokenize"}, "MODEL is required"},
       {{"tokenize", "/nowhere"}, "/nowhere: no such file"},
       {{"tokenize", "/dev/zero"}, "not a regular file"},
@@ -136,6 +139,49 @@ TEST(Render, TemplatesAndMessages) {
   o = run_binary({"render", "--template", dir / "raise.jinja", "--messages", dir / "m.json"});
   EXPECT_EQ(o.code, 2);
   EXPECT_THAT(o.err, HasSubstr("no system role"));
+}
+
+TEST(Cli, TextsThatAreNotUtf8AreRefused) {
+  ScratchDir dir;
+  const std::string& model = serve::testing::tiny_model(256);
+  std::ofstream(dir / "bad") << "he\xed\xa0\x80";
+  const struct {
+    std::vector<std::string> words;
+    const char* input;
+    std::string message;
+  } kCases[] = {
+      {{"tokenize", model}, "abc\xff", "stdin: not valid UTF-8 at byte 3 (0xff)"},
+      {{"run", model}, "a\xc3", "stdin: not valid UTF-8 at byte 1 (0xc3)"},
+      {{"run", model, "--prompt", "\x80"}, "", "--prompt: not valid UTF-8 at byte 0"},
+      {{"run", model, "--prompt_file", dir / "bad"}, "", dir / "bad: not valid UTF-8 at byte 2"},
+      {{"eval", model, "--text_file", dir / "bad"}, "", dir / "bad: not valid UTF-8 at byte 2"},
+  };
+  for (const auto& c : kCases) {
+    const Outcome o = run_binary(c.words, c.input);
+    EXPECT_EQ(o.code, 2) << c.message;
+    EXPECT_EQ(o.out, "") << c.message;
+    EXPECT_THAT(o.err, HasSubstr(c.message));
+  }
+}
+
+TEST(Eval, BadPassagesAreRefusedByFileAndNumber) {
+  ScratchDir dir;
+  const std::string file = dir / "ids.json";
+  for (const auto& [content, message] : {std::pair{"[]", "there are no passages"},
+                                         {"[[1, 2], []]", "passage 1 is empty"},
+                                         {"[[1], [2, 128]]", "passage 1: prompt token 128"},
+                                         {"[[1, -1]]", "passage 0: prompt token -1"},
+                                         {"[[1.5]]", "[0]"},
+                                         {"[1]", "[0]"},
+                                         {"5", "an array of id arrays"},
+                                         {R"({"passages": [{}]})", "passages[0] has no \"ids\""}}) {
+    std::ofstream(file) << content;
+    const Outcome o = run_binary({"eval", serve::testing::tiny_model(256), "--ids_file", file, "--json"});
+    EXPECT_EQ(o.code, 2) << content;
+    EXPECT_EQ(o.out, "") << content;
+    EXPECT_THAT(o.err, HasSubstr(file)) << content;
+    EXPECT_THAT(o.err, HasSubstr(message)) << content;
+  }
 }
 
 TEST(Tokenize, VocabularyOnlyFilesThereAndBack) {

@@ -12,6 +12,7 @@
 #include "cpu/cpu_set.h"
 #include "cuda/backend.h"
 #include "tensor/dtype.h"
+#include "text/utf8.h"
 
 namespace sluice::tools {
 namespace {
@@ -150,6 +151,14 @@ Result<std::string> read_stdin(size_t max_bytes) {
     text.append(piece.data(), n);
   }
   if (std::ferror(stdin) != 0) return errno_error("cannot read stdin");
+  return text;
+}
+
+Result<std::string> valid_utf8(std::string text, const std::string& origin) {
+  if (const auto at = text::find_invalid_utf8(text)) {
+    return invalid_argument("{}: not valid UTF-8 at byte {} (0x{:02x}); convert the text to UTF-8", origin,
+                            *at, static_cast<unsigned char>(text[*at]));
+  }
   return text;
 }
 

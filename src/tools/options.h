@@ -48,6 +48,9 @@ Result<std::vector<int32_t>> parse_ids(const std::string& text, const std::strin
 /// The whole of stdin, or one sentence when it is more than `max_bytes`.
 Result<std::string> read_stdin(size_t max_bytes);
 
+/// `text` as it is if it is UTF-8; `origin` says where it came from.
+Result<std::string> valid_utf8(std::string text, const std::string& origin);
+
 /// One JSON value and a newline on stdout.
 void print_json(const Json& value);
 /// Bytes as they are on stdout.

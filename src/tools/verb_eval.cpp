@@ -40,7 +40,9 @@ Result<std::vector<Passage>> read_ids(const std::string& path) {
     const bool object = entry.is_object();
     if (object && !entry.contains("ids")) return invalid_argument("{}: passages[{}] has no \"ids\"", path, i);
     SLUICE_TRY(from_json(object ? entry["ids"] : entry, fmt::format("{}[{}]", path, i), out.emplace_back()));
+    if (out.back().empty()) return invalid_argument("{}: passage {} is empty; remove it", path, i);
   }
+  if (out.empty()) return invalid_argument("{}: there are no passages; give at least one array of ids", path);
   return out;
 }
 
@@ -91,11 +93,13 @@ Result<int> eval(const EvalOptions& o) {
     SLUICE_ASSIGN(passages, read_ids(o.ids_file));
   } else {
     SLUICE_ASSIGN(text, read_text_file(o.text_file, kMaxTextBytes));
+    SLUICE_ASSIGN(text, valid_utf8(std::move(text), o.text_file));
   }
   SLUICE_ASSIGN(engine::Opened opened,
                 engine::open(o.model, std::move(recipe), std::move(backend), {.logit_rows = 32}));
   if (!o.text_file.empty()) {
     SLUICE_ASSIGN(Passage ids, opened.codec.encode_prompt(text));
+    if (ids.empty()) return invalid_argument("{}: the text is empty", o.text_file);
     passages.push_back(std::move(ids));
   }
   uint64_t all_tokens = 0;
@@ -106,8 +110,11 @@ Result<int> eval(const EvalOptions& o) {
   Json rows = Json::array();
   Score total;
   for (size_t i = 0; i < passages.size(); ++i) {
-    if (passages[i].empty()) return invalid_argument("passage {} is empty", i);
-    SLUICE_ASSIGN(const Score s, score(*opened.core, passages[i]));
+    auto scored = score(*opened.core, passages[i]);
+    if (!scored.ok())
+      return scored.status().with_context(
+          fmt::format("{}: passage {}", o.text_file.empty() ? o.ids_file : o.text_file, i));
+    const Score s = *scored;
     rows.push_back({{"tokens", s.tokens}, {"nll", s.nll}, {"perplexity", perplexity(s.nll, s.predicted)}});
     total.tokens += s.tokens;
     total.predicted += s.predicted;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <csignal>
 #include <iostream>
 
@@ -67,6 +68,15 @@ Result<std::optional<StructuredOutput>> structured_output(const RunOptions& o) {
   if (!o.choices.empty()) return std::optional(StructuredOutput{Kind::choice, "", o.choices});
   if (o.json_object) return std::optional(StructuredOutput{});
   return std::optional<StructuredOutput>();
+}
+
+// CLI11 takes -1 and 2^64 for the largest number there is.
+std::string whole_number(const std::string& text) {
+  uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, number);
+  return read.ec == std::errc() && read.ptr == end ? ""
+                                                   : "\"" + text + "\" is not a number from 0 to 2^64 - 1";
 }
 
 void show_text(std::string_view text) {
@@ -174,12 +184,15 @@ Result<int> run_batch(const RunOptions& o, engine::Service& service, const Sampl
 
 Result<std::vector<int32_t>> prompt_ids(const RunOptions& o, const engine::Codec& codec) {
   if (!o.input_ids.empty()) return parse_ids(o.input_ids, "--input_ids");
-  std::string prompt = o.prompt;
+  std::string prompt = o.prompt, origin = "--prompt";
   if (!o.prompt_file.empty()) {
     SLUICE_ASSIGN(prompt, read_text_file(o.prompt_file, kMaxPromptBytes));
+    origin = o.prompt_file;
   } else if (!o.given("--prompt")) {
     SLUICE_ASSIGN(prompt, read_stdin(kMaxPromptBytes));
+    origin = "stdin";
   }
+  SLUICE_ASSIGN(prompt, valid_utf8(std::move(prompt), origin));
   if (prompt.empty())
     return invalid_argument("the prompt is empty; give a text with --prompt or --prompt_file");
   SLUICE_ASSIGN(const bool has_template, codec.has_chat_template());
@@ -263,7 +276,9 @@ Run declare_run(CLI::App& app) {
   app.add_option("--presence_penalty", s.presence_penalty, "Subtracted from tokens that the output has")
       ->type_name("X");
   app.add_option("--frequency_penalty", s.frequency_penalty, "Subtracted for each time")->type_name("X");
-  app.add_option("--seed", o->seed, "The same seed gives the same answer")->type_name("N");
+  app.add_option("--seed", o->seed, "The same seed gives the same answer")
+      ->check(whole_number)
+      ->type_name("N");
   app.add_option("--stop", s.stop, "End before this string; may be given several times")
       ->type_name("STR")
       ->allow_extra_args(false);

@@ -19,7 +19,8 @@ struct TokenizeOptions {
 };
 
 Result<int> encode(const text::Tokenizer& tokenizer, const TokenizeOptions& options) {
-  SLUICE_ASSIGN(const std::string text, read_stdin(kMaxText));
+  SLUICE_ASSIGN(std::string input, read_stdin(kMaxText));
+  SLUICE_ASSIGN(const std::string text, valid_utf8(std::move(input), "stdin"));
   SLUICE_ASSIGN(
       const std::vector<int32_t> ids,
       tokenizer.encode(text, {.add_special = options.add_special, .parse_special = options.parse_special}));
