@@ -114,6 +114,22 @@ TEST(Bpe, ScoredMergesAgreeWithTheDefinition) {
   }
 }
 
+// Every pair is looked up once at the start, and two after each merge: a megabyte of one letter is no attack.
+TEST(Bpe, LooksUpLinearlyManyPairs) {
+  constexpr uint32_t kLetters = 1'000'000;
+  MergeQueue queue;
+  for (uint32_t i = 0; i < kLetters; ++i) queue.push(0, i, 1);
+  size_t looks = 0;
+  queue.run([&](const Symbol& left, const Symbol& right) {
+    ++looks;
+    const bool merges = left.id == right.id && left.id < 7;  // up to 128 letters
+    return merges ? Merge{static_cast<uint32_t>(left.id), left.id + 1} : Merge{};
+  });
+  EXPECT_LE(looks, 3 * size_t{kLetters});
+  EXPECT_EQ(std::ranges::count_if(queue.symbols(), [](const Symbol& s) { return s.length > 0; }),
+            kLetters / 128 + 1);  // the last one of 64
+}
+
 TEST(Bpe, MergeListRefusesWhatTheVocabularyLacks) {
   Vocab vocab;
   for (int32_t id = 0; const char* token : {"a", "b", "ab"})
