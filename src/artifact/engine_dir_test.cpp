@@ -207,6 +207,7 @@ TEST_F(EngineDirTest, ManifestsThatContradictThemselvesAreRefused) {
       {[](Manifest& m) { m.files[0].file = kManifestFile; }, "listed twice"},
       {[](Manifest& m) { m.files[0].xxh3 = "0"; }, "checksum of 32"},
       {[](Manifest& m) { m.spec.vocab = -5; }, "spec"},
+      {[](Manifest& m) { m.spec.eos = {1'000'000}; }, "the tokens that end a text"},
       {[](Manifest& m) { m.recipe.max_batch_tokens = -5; }, "recipe"},
   };
   const std::string path = join_path(engine_, kManifestFile);

@@ -551,6 +551,8 @@ TEST(Spec, ContradictionsAreFound) {
       [](Spec& s) { s.embed_scale = NAN; },
       [](Spec& s) { s.logit_softcap = -1; },
       [](Spec& s) { s.learned_positions = -1; },
+      [](Spec& s) { s.eos = {-1}; },
+      [](Spec& s) { s.eos.push_back(static_cast<int32_t>(s.vocab)); },
       [](Spec& s) { s.final_norm->eps = -1; },
       [](Spec& s) { s.ropes[0].frequencies.pop_back(); },
       [](Spec& s) { s.ropes[0].long_frequencies = {1}; },

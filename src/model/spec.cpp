@@ -16,6 +16,8 @@ class Validator {
               s.logit_softcap >= 0,
           "scales must be finite and softcaps not negative");
     check(s.learned_positions >= 0, "learned positions must not be negative");
+    for (const int32_t id : s.eos)
+      check(id >= 0 && id < s.vocab, "the tokens that end a text must be in the vocabulary");
     norm(s.final_norm);
     for (const Rope& rope : s.ropes) {
       check(rope.dims > 0 && rope.dims % 2 == 0 &&
