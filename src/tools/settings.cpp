@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "tools/cli.h"
 
 namespace sluice::tools {
@@ -25,11 +26,21 @@ bool settable(const CLI::Option& option) {
   return option.get_name() != "--help" && option.get_name() != "--config";
 }
 
+// For a Service called sluice Kubernetes sets SLUICE_PORT in every pod beside it: tcp://10.0.0.1:8000.
+bool is_address_of_service(std::string_view value) {
+  return value.starts_with("tcp://") || value.starts_with("udp://") || value.starts_with("sctp://");
+}
+
 const char* variable(const std::string& key) {
   std::string name = "SLUICE_" + key;
   for (char& c : name) c = static_cast<char>(std::toupper(c));
   const char* value = std::getenv(name.c_str());
-  return value != nullptr && *value != '\0' ? value : nullptr;
+  if (value == nullptr || *value == '\0') return nullptr;
+  if (key == "port" && is_address_of_service(value)) {
+    log_info("SLUICE_PORT is {}, the address of a Kubernetes Service called sluice: it is ignored", value);
+    return nullptr;
+  }
+  return value;
 }
 
 // The options that the words give, and --config's value.

@@ -21,7 +21,7 @@ void declare_config(CLI::App& app, std::string& path);
 
 /// Adds to the normalised `words` each option that is not among them: from the environment (--max_num_seqs is
 /// SLUICE_MAX_NUM_SEQS), else from the JSON object in --config's file (max_num_seqs). A key that is no option
-/// is refused. Leaves apps without --config alone.
+/// is refused; a SLUICE_PORT that is Kubernetes' is passed over. Leaves apps without --config alone.
 Result<Settings> complete_settings(const CLI::App& app, std::vector<std::string> words);
 
 }  // namespace sluice::tools

@@ -106,6 +106,21 @@ TEST(Config, TheCommandLineGoesBeforeTheEnvironmentBeforeTheFile) {
 }
 
 TEST(Config, WhatIsWrongInItIsNamedWithItsPlace) {
+TEST(Config, AKubernetesServiceOfTheSameNameSetsNothing) {
+  const ScratchDir dir;
+  const std::string config = dir / "serve.json";
+  std::ofstream(config) << dump_json({{"model", tiny_model(256)}, {"device", "null"}, {"port", 0}});
+  ServerProcess server({"--config", config}, [] {
+    ::setenv("SLUICE_SERVICE_HOST", "10.0.0.1", 1);
+    ::setenv("SLUICE_SERVICE_PORT", "8000", 1);
+    ::setenv("SLUICE_PORT", "tcp://10.0.0.1:8000", 1);
+    ::setenv("SLUICE_PORT_8000_TCP", "tcp://10.0.0.1:8000", 1);
+    ::setenv("SLUICE_PORT_8000_TCP_ADDR", "10.0.0.1", 1);
+  });
+  EXPECT_EQ(server.client().get("/health").status, 200);
+  EXPECT_THAT(server.stop(SIGTERM).err, HasSubstr("Kubernetes Service called sluice: it is ignored"));
+}
+
   const ScratchDir dir;
   const auto refusal = [&](
                            const std::string& config, const std::function<void()>& prepare = [] {}) {
@@ -120,7 +135,7 @@ TEST(Config, WhatIsWrongInItIsNamedWithItsPlace) {
   EXPECT_THAT(refusal(R"({"port": {}})"), HasSubstr("port: expected a text"));
   EXPECT_THAT(refusal(R"({"port": [1, 2]})"), HasSubstr("--port"));
   EXPECT_THAT(refusal("[]"), HasSubstr("expected a JSON object"));
-  EXPECT_THAT(refusal("{}", [] { ::setenv("SLUICE_PORT", "tcp://10.0.0.1:8000", 1); }),
+  EXPECT_THAT(refusal("{}", [] { ::setenv("SLUICE_PORT", "http://10.0.0.1:8000", 1); }),
               HasSubstr("(set in the environment)"));
   EXPECT_THAT(run_binary({"serve", "nowhere", "--config", "/nowhere.json"}).err, HasSubstr("/nowhere.json"));
 }
