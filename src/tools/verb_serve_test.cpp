@@ -5,6 +5,7 @@
 #include <csignal>
 #include <thread>
 
+#include "base/testing/python.h"
 #include "serve/testing/client.h"
 #include "serve/testing/tiny_server.h"
 #include "tools/testing/binary.h"
@@ -105,7 +106,6 @@ TEST(Config, TheCommandLineGoesBeforeTheEnvironmentBeforeTheFile) {
             "flag");
 }
 
-TEST(Config, WhatIsWrongInItIsNamedWithItsPlace) {
 TEST(Config, AKubernetesServiceOfTheSameNameSetsNothing) {
   const ScratchDir dir;
   const std::string config = dir / "serve.json";
@@ -121,6 +121,7 @@ TEST(Config, AKubernetesServiceOfTheSameNameSetsNothing) {
   EXPECT_THAT(server.stop(SIGTERM).err, HasSubstr("Kubernetes Service called sluice: it is ignored"));
 }
 
+TEST(Config, WhatIsWrongInItIsNamedWithItsPlace) {
   const ScratchDir dir;
   const auto refusal = [&](
                            const std::string& config, const std::function<void()>& prepare = [] {}) {
@@ -207,6 +208,22 @@ TEST(Evaluation, LogLikelihoodsAreTheReferences) {
   const ServerProcess server({fixture, "--port", "0", "--activations", "float", "--threads", "1"});
   EXPECT_EQ(std::system(fmt::format("python3 {}/tests/lm_eval_shape.py http://127.0.0.1:{} {}",
                                     SLUICE_SOURCE_DIR, server.port(), fixture)
+                            .c_str()),
+            0);
+}
+
+// lm-eval itself, and its runs of transformers.
+TEST(Evaluation, LmEvalGetsWhatTransformersGives) {
+  const std::string fixture = std::string(SLUICE_SOURCE_DIR) + "/../shared/fixtures/llama";
+  if (!std::filesystem::exists(fixture)) GTEST_SKIP() << "needs the reference fixture " << fixture;
+  for (const char* package : {"lm_eval", "torch", "transformers", "aiohttp"}) {
+    if (const std::string why = test_python_lacks(package); !why.empty()) GTEST_SKIP() << why;
+  }
+  const ScratchDir dir;
+  const ServerProcess server(
+      {fixture, "--port", "0", "--activations", "float", "--threads", "1", "--any_model"});
+  EXPECT_EQ(std::system(fmt::format("{} {}/tests/lm_eval_test.py http://127.0.0.1:{} {} {}", test_python(),
+                                    SLUICE_SOURCE_DIR, server.port(), fixture, dir.path())
                             .c_str()),
             0);
 }
