@@ -83,7 +83,8 @@ void Connection::fail(const std::exception_ptr& failure) {
 }
 
 void Connection::check(Clock::time_point now) {
-  if (phase_ == Phase::idle && shared_.draining && buffer_.empty()) return close();
+  // A new one may be a probe's, whose request has not come yet.
+  if (phase_ == Phase::idle && used_ && shared_.draining && buffer_.empty()) return close();
   if (now < deadline_ || overdue_) return;
   overdue_ = true;
   error_code ec;
@@ -345,6 +346,7 @@ Connection::Task<Reply> Connection::handle(HttpRequest& request) {
 Connection::Task<bool> Connection::exchange() {
   std::optional<Head> head = co_await read_head();
   if (!head) co_return false;
+  used_ = true;
   if (head->error) {
     co_await refuse(*head->error);
     co_return false;

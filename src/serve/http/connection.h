@@ -53,6 +53,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string buffer_;  // read and not yet used
   Phase phase_ = Phase::idle;
   Clock::time_point deadline_ = Clock::time_point::max();
+  bool used_ = false;     // a request has come
   bool overdue_ = false;  // the deadline passed
   bool gone_ = false;     // the client closed or broke the connection
   bool watching_ = false, wanted_ = false;
