@@ -11,11 +11,10 @@ namespace {
 constexpr size_t kBytes = size_t{4} << 20;
 
 std::atomic<void*> g_reserve{nullptr};
-thread_local int g_without = 0;
 
 // What operator new calls before it tries again.
 void give_reserve() {
-  void* memory = g_without > 0 ? nullptr : g_reserve.exchange(nullptr);
+  void* memory = g_reserve.exchange(nullptr);
   if (memory == nullptr) throw std::bad_alloc();
   std::free(memory);
 }
@@ -32,8 +31,5 @@ bool fill_memory_reserve() {
 }
 
 bool has_memory_reserve() { return g_reserve.load() != nullptr; }
-
-WithoutReserve::WithoutReserve() { ++g_without; }
-WithoutReserve::~WithoutReserve() { --g_without; }
 
 }  // namespace sluice

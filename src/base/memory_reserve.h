@@ -1,5 +1,6 @@
-// Memory set aside for when there is no more. Threads that all requests depend on (the engine's, those of
-// connections) go on with it; work for one request alone fails at once, and takes nobody with it.
+// Memory set aside for when there is no more. A failed allocation takes it and goes on: much cannot fail
+// cleanly, the engine's step between two states, say, or destructors that allocate (those of large JSON
+// values do). What is too large for it fails all the same, with std::bad_alloc.
 #pragma once
 
 namespace sluice {
@@ -9,14 +10,5 @@ namespace sluice {
 bool fill_memory_reserve();
 /// False where none was set aside, and from its use until it is whole again: a time to take on no new work.
 bool has_memory_reserve();
-
-/// While it lives, an allocation of this thread that fails throws std::bad_alloc, reserve or not.
-class WithoutReserve {
- public:
-  WithoutReserve();
-  ~WithoutReserve();
-  WithoutReserve(const WithoutReserve&) = delete;
-  WithoutReserve& operator=(const WithoutReserve&) = delete;
-};
 
 }  // namespace sluice

@@ -158,7 +158,6 @@ Reply App::handle(HttpRequest& request) {
   std::string allow;
   const Route* route = find_route(request.method, request.path, allow);
   try {
-    const WithoutReserve alone;
     if (route != nullptr) return route->handler(*this, request);
   } catch (const std::bad_alloc&) {
     return error_response(out_of_memory());

@@ -10,7 +10,10 @@
 #include <fstream>
 #include <limits>
 #include <new>
+#include <optional>
+#include <thread>
 
+#include "base/memory_reserve.h"
 #include "model/testing/poisoned_checkpoint.h"
 #include "model/testing/temp_directory.h"
 #include "serve/testing/tiny_server.h"
@@ -22,25 +25,34 @@
 #endif
 
 namespace {
-// From this size on, allocations of every thread but the one that set it fail.
+// Allocations of this size and more fail, and one that comes when so many others have been made; not those of
+// threads that are spared.
 std::atomic<size_t> fail_from{std::numeric_limits<size_t>::max()};
+std::atomic<int64_t> until_failure{0};
+std::atomic<int64_t> allocated{0};  // and not freed
 thread_local bool spared = false;
+
+bool fails(size_t size) { return !spared && (size >= fail_from || --until_failure == 0); }
 }  // namespace
 
 #if SLUICE_OWN_NEW
 // Not inlined: GCC would see free() where it expects delete.
 [[gnu::noinline]] void* operator new(size_t size) {
-  while (size >= fail_from && !spared) {  // as the standard has it
+  while (fails(size)) {
     const std::new_handler handler = std::get_new_handler();
     if (handler == nullptr) throw std::bad_alloc();
     handler();
   }
   void* memory = std::malloc(std::max<size_t>(size, 1));
   if (memory == nullptr) throw std::bad_alloc();
+  ++allocated;
   return memory;
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  if (memory != nullptr) --allocated;
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 #endif
 
 namespace sluice::serve::testing {
@@ -153,11 +165,129 @@ TEST(Faults, WantOfMemoryEndsWhatNeededIt) {
     const int status = doomed.receive().status;
     fail_from = std::numeric_limits<size_t>::max();
     EXPECT_EQ(status, 503);
+    fill_memory_reserve();  // as the server does, but at once
     EXPECT_EQ(stream.receive().events().size(), 3001u);
     EXPECT_EQ(server.post("/v1/completions", R"({"prompt":"a","max_tokens":3})").status, 200);
   }
   spared = false;
   EXPECT_TRUE(server.becomes_idle());
+}
+
+bool lacks_memory(const Response& r) { return r.body.find("out of memory") != std::string::npos; }
+
+// Asks again and again for the same stream, until it is told to stop.
+class Bystander {
+ public:
+  explicit Bystander(const TinyServer& server) {
+    thread_ = std::thread([this, &server] {
+      spared = true;
+      std::string first;
+      while (!stop_) {
+        const Response r =
+            server.post("/v1/completions", R"({"prompt":"who","max_tokens":500,"stream":true})");
+        if (r.status == 503) continue;  // the reserve is not whole: nothing is begun
+        std::string text;
+        for (const std::string& event : r.events()) {
+          if (event != "[DONE]")
+            text += parse_json(event, "event")->value("/choices/0/text"_json_pointer, "");
+        }
+        if (first.empty()) first = text;
+        if (lacks_memory(r)) {
+          ++ended_;
+        } else {
+          ++(text == first && text.size() == 500 ? undisturbed_ : disturbed_);
+        }
+      }
+    });
+  }
+  ~Bystander() { stop(); }
+  void stop() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  int undisturbed() const { return undisturbed_; }
+  int disturbed() const { return disturbed_; }
+  /// Streams that wanted for memory themselves.
+  int ended() const { return ended_; }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::atomic<int> undisturbed_{0}, disturbed_{0}, ended_{0};
+  std::thread thread_;
+};
+
+// Whether it is a whole answer, or one that says that there is no memory.
+bool is_answer(const Response& r) {
+  if (r.status == 0) return false;
+  const bool stream = r.headers.at("content-type").starts_with("text/event-stream");
+  const std::string last = stream ? r.events().back() : "";
+  if (stream && last != "[DONE]" && last.find("\"response.") == std::string::npos) return false;
+  if (lacks_memory(r)) return r.status == 503 || (r.status == 200 && stream);
+  return r.status == 200 && (r.body.find("\"length\"") != std::string::npos ||
+                             r.body.find("\"max_output_tokens\"") != std::string::npos);
+}
+
+TEST(Faults, OneAllocationThatFailsCostsItsRequestAtMost) {
+  if (!SLUICE_OWN_NEW) GTEST_SKIP() << "sanitizers bring an operator new of their own";
+  TinyServerOptions o;
+  o.core.null_step = 100e-6;
+  TinyServer server(o);
+  spared = true;
+  const std::string chat = R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":4,"stream":true,)";
+  const std::pair<std::string, std::string> kRequests[] = {
+      {"/v1/completions", R"({"prompt":"hello","max_tokens":4,"n":2,"logprobs":1,"echo":true,"stop":"zz"})"},
+      {"/v1/chat/completions", chat + R"("logprobs":true})"},
+      {"/v1/chat/completions", chat + R"("tools":[{"type":"function","function":{"name":"f"}}]})"},
+      {"/v1/responses", R"({"input":"hi","max_output_tokens":4,"stream":true})"},
+  };
+  int failures = 0, refused = 0;
+  std::optional<Client> client;
+  // False once the request has been answered before so many allocations were made.
+  const auto answers_without = [&](int allocation, const std::string& path, const std::string& body) {
+    if (!client) {
+      client.emplace(server.port());
+      client->get("/health");
+    }
+    until_failure = allocation;
+    const Response r = client->post(path, body);
+    const bool failed = until_failure.exchange(0) <= 0 && allocation > 0;
+    EXPECT_TRUE(is_answer(r)) << path << " without allocation " << allocation << ": " << r.status << " "
+                              << r.body;
+    failures += failed ? 1 : 0;
+    refused += lacks_memory(r) ? 1 : 0;
+    const auto connection = r.headers.find("connection");
+    if (r.status == 0 || (connection != r.headers.end() && connection->second == "close")) client.reset();
+    fill_memory_reserve();  // as the server does, but at once
+    return failed;
+  };
+  const auto idle = [&] {
+    client.reset();
+    while (server.app().counts().connections > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return server.becomes_idle();
+  };
+  // A grammar that is compiled each time; and caches fill.
+  for (int k = 1; !HasFailure(); k += 211) {
+    const std::string tools =
+        fmt::format(R"("tools":[{{"type":"function","function":{{"name":"f{}"}}}}]}})", k);
+    if (!answers_without(k, "/v1/chat/completions", chat + tools)) break;
+  }
+  for (const auto& [path, body] : kRequests) answers_without(0, path, body);
+  Bystander(server).stop();
+  ASSERT_TRUE(idle());
+  const int64_t before = allocated;
+  Bystander other(server);
+  for (const auto& [path, body] : kRequests) {
+    for (int k = 1; !HasFailure() && answers_without(k, path, body); ++k) {
+    }
+  }
+  other.stop();
+  ASSERT_TRUE(idle());
+  EXPECT_EQ(allocated, before);
+  EXPECT_EQ(other.disturbed(), 0);
+  EXPECT_GT(other.undisturbed(), 0);
+  EXPECT_GT(failures, 100);
+  EXPECT_LE(refused + other.ended(), failures);
+  spared = false;
 }
 
 TEST(Faults, MetricsAreWhatPrometheusReads) {

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/memory_reserve.h"
 #include "http/chunked.h"
 
 namespace sluice::serve {
@@ -153,7 +152,6 @@ Connection::Task<std::optional<EdgeError>> Connection::read_body(const BodyFrame
   while (true) {
     if (frame.chunked) {
       std::string_view data = buffer_;
-      const WithoutReserve alone;
       const ChunkDecoder::State state = decoder.feed(data, body);
       buffer_.erase(0, buffer_.size() - data.size());
       if (state == ChunkDecoder::State::done) co_return std::nullopt;
@@ -162,7 +160,6 @@ Connection::Task<std::optional<EdgeError>> Connection::read_body(const BodyFrame
         co_return EdgeError{413, fmt::format("the body is above the limit of {} bytes (--max_body_bytes)",
                                              limits.max_body_bytes)};
     } else {
-      const WithoutReserve alone;
       const size_t take = std::min<size_t>(buffer_.size(), frame.length - body.size());
       body.append(buffer_, 0, take);
       buffer_.erase(0, take);
@@ -282,7 +279,6 @@ Connection::Task<bool> Connection::serve_source(const HttpRequest& request, std:
     out.clear();
     Source::Pulled pulled;
     try {
-      const WithoutReserve alone;
       pulled = source->pull(out);
     } catch (const std::bad_alloc&) {
       pulled = source->give_up(out);
@@ -346,11 +342,11 @@ Connection::Task<Reply> Connection::handle(HttpRequest& request) {
 Connection::Task<bool> Connection::exchange() {
   std::optional<Head> head = co_await read_head();
   if (!head) co_return false;
-  used_ = true;
   if (head->error) {
     co_await refuse(*head->error);
     co_return false;
   }
+  used_ = true;
   HttpRequest& request = head->request;
   request.arrival = Clock::now();
   request.client = peer_;
@@ -390,7 +386,6 @@ Connection::Task<bool> Connection::exchange() {
   std::unique_ptr<Source> source;
   if (reply.start) {
     try {
-      const WithoutReserve alone;
       // Not within an awaited expression: GCC 12 destroys what a lambda there has captured twice, and the
       // connection's memory would go with its last weak pointer.
       source = reply.start(thread_.mailbox(), [weak = weak_from_this()] {
