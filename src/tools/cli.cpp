@@ -1,5 +1,8 @@
 #include "tools/cli.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -148,6 +151,13 @@ std::vector<std::string> normalize_arguments(const CLI::App& app, std::vector<st
 }
 
 int run_cli(int argc, const char* const* argv, std::span<const Verb> verbs) {
+  // A socket or file that got the number of a closed standard stream would get what is written there.
+  for (int fd = ::open("/dev/null", O_RDWR | O_CLOEXEC); fd >= 0;
+       fd = ::open("/dev/null", O_RDWR | O_CLOEXEC)) {
+    if (fd <= STDERR_FILENO) continue;
+    ::close(fd);
+    break;
+  }
   // Writing to a closed pipe or beyond a file size limit is an error like any other.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);

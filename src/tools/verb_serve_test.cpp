@@ -141,6 +141,31 @@ TEST(Config, WhatIsWrongInItIsNamedWithItsPlace) {
   EXPECT_THAT(run_binary({"serve", "nowhere", "--config", "/nowhere.json"}).err, HasSubstr("/nowhere.json"));
 }
 
+TEST(Config, WhatCannotWorkEndsBeforeTheModelIsRead) {
+  const ServerProcess running({tiny_model(256), "--device", "null", "--port", "0"});
+  const struct {
+    Words words;
+    const char* named;
+  } kCases[] = {
+      {{"--port", std::to_string(running.port())}, "choose another --port"},
+      {{"--host", "nowhere"}, "--host nowhere"},
+      {{"--api_key_file", "/nowhere"}, "/nowhere"},
+      {{"--access_log", "/nowhere/log"}, "--access_log"},
+      {{"--prot", "1"}, "did you mean --port?"},
+      {{"--tool_call_parser", "xml"}, "--tool_call_parser"},
+      {{"--max_body_bytes", "0"}, "--max_body_bytes"},
+  };
+  for (const auto& c : kCases) {
+    Words words = {"serve", "/no/such/model", "--port", "0"};
+    if (c.words[0] == "--port") words.resize(2);
+    words.insert(words.end(), c.words.begin(), c.words.end());
+    const Outcome o = run_binary(words);
+    EXPECT_EQ(o.code, 2) << c.named;
+    EXPECT_THAT(o.err, HasSubstr(c.named));
+    EXPECT_THAT(o.err, Not(HasSubstr("/no/such/model")));
+  }
+}
+
 // A server whose one stream, which somebody reads, would go on for long.
 class Loaded {
  public:
@@ -199,6 +224,75 @@ TEST(Signals, TheSecondEndsItAtOnce) {
 TEST(Signals, IdleItEndsAtOnce) {
   ServerProcess server({tiny_model(256), "--device", "null", "--port", "0"});
   EXPECT_EQ(server.stop(SIGTERM).code, 0);
+}
+
+TEST(Signals, AProcessThatWasKilledLeavesItsPortFree) {
+  std::string port;
+  for (int i = 0; i < 2; ++i) {
+    ServerProcess server({tiny_model(256), "--device", "null", "--port", i == 0 ? "0" : port});
+    port = std::to_string(server.port());
+    Client kept = server.client();
+    EXPECT_EQ(kept.get("/health").status, 200);
+    EXPECT_EQ(server.stop(SIGKILL).signal, SIGKILL);
+  }
+}
+
+TEST(Signals, AProcessThatWasStoppedGoesOn) {
+  Loaded loaded("0.1");
+  loaded.server().signal(SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  loaded.server().signal(SIGCONT);
+  EXPECT_EQ(loaded.server().client().get("/livez").status, 200);
+  EXPECT_EQ(loaded.server().client().post("/v1/completions", R"({"prompt":"a","max_tokens":1})").status, 200);
+  EXPECT_EQ(loaded.server().stop(SIGTERM).code, 0);
+  EXPECT_EQ(loaded.answer().events().back(), "[DONE]");
+}
+
+TEST(Descriptors, ThatRunOutAreWaitedForAndNotSpunOn) {
+  ServerProcess server({tiny_model(256), "--device", "null", "--port", "0"}, [] {
+    const rlimit few{40, 40};
+    ::setrlimit(RLIMIT_NOFILE, &few);
+  });
+  const auto cpu = [&] {
+    std::ostringstream text;
+    text << std::ifstream(fmt::format("/proc/{}/stat", server.pid())).rdbuf();
+    std::istringstream fields(text.str().substr(text.str().rfind(')') + 2));
+    std::string skipped;
+    for (int i = 0; i < 11; ++i) fields >> skipped;
+    int64_t user = 0, system = 0;
+    fields >> user >> system;
+    return static_cast<double>(user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  };
+  std::vector<Client> idle;
+  for (int i = 0; i < 60; ++i) idle.push_back(server.client());  // the last ones wait in the backlog
+  EXPECT_EQ(idle.front().get("/health").status, 200);
+  const double before = cpu();
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  EXPECT_LT(cpu() - before, 0.2);
+  idle.erase(idle.begin(), idle.begin() + 40);
+  EXPECT_EQ(idle.back().get("/health").status, 200) << "they are served when others have gone";
+  EXPECT_EQ(server.stop(SIGTERM).code, 0);
+}
+
+// What is logged must not go to whoever's connection got the number of a stream that was closed.
+TEST(Descriptors, OfClosedStandardStreamsAreNotReused) {
+  int port = 0;
+  {
+    const ServerProcess taken({tiny_model(256), "--device", "null", "--port", "0"});
+    port = taken.port();
+  }
+  const Process server({"serve", tiny_model(256), "--device", "null", "--port", std::to_string(port)}, {},
+                       [] {
+                         for (const int fd : {0, 1, 2}) ::close(fd);
+                       });
+  const auto link = [&](int fd) {
+    std::error_code none;
+    return std::filesystem::read_symlink(fmt::format("/proc/{}/fd/{}", server.pid(), fd), none).string();
+  };
+  for (int i = 0; i < 3000 && link(STDERR_FILENO) != "/dev/null"; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (const int fd : {0, 1, 2}) EXPECT_EQ(link(fd), "/dev/null");
+  ::kill(server.pid(), SIGKILL);
 }
 
 TEST(Evaluation, LogLikelihoodsAreTheReferences) {
