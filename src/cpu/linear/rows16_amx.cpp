@@ -1,8 +1,8 @@
 #define SLUICE_WITH_AMX
 #include "cpu/simd/avx512.h"
 // The kernels are made of the vocabulary above.
-#include "cpu/simd/amx_tiles.h"
 #include "cpu/linear/tile_product.h"
+#include "cpu/simd/amx_tiles.h"
 
 namespace sluice::cpu {
 namespace {
