@@ -87,7 +87,7 @@ Result<std::optional<RopeDescription>> rope_of_layer(const LayerDescription& lay
     if (a == nullptr || b == nullptr || *a == *b) return {};
     return invalid_argument(
         "{}: rope_parameters and the older rope keys disagree on \"{}\" ({} and {}); remove one",
-        config.origin, key, dump_json(*a).substr(0, 100), dump_json(*b).substr(0, 100));
+        config.origin, key, in_brief(*a), in_brief(*b));
   };
   const bool for_all = config_value(*parameters, kind) == nullptr;
   if (!for_all) parameters = config_value(*parameters, kind);
@@ -318,7 +318,7 @@ class Builder {
     for (const Json& entry : eos->is_array() ? *eos : Json::array({*eos})) {
       if (!entry.is_number_integer() || !in_vocab(entry.get<int64_t>())) {
         return invalid_argument("{}: eos_token_id: {} is not a token of a vocabulary of {}", config_.origin,
-                                dump_json(entry).substr(0, 100), spec_.vocab);
+                                in_brief(entry), spec_.vocab);
       }
       const int32_t id = entry.get<int32_t>();
       if (std::find(spec_.eos.begin(), spec_.eos.end(), id) == spec_.eos.end()) spec_.eos.push_back(id);

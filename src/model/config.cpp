@@ -94,7 +94,7 @@ Status check_class(const Json& config, const Json& document, const std::string& 
     if (std::find(known.begin(), known.end(), given->front()) != known.end()) return {};
   }
   return unsupported("{}: \"architectures\" is {}; models of this model_type can be run as {}", origin,
-                     given == nullptr ? "missing" : dump_json(*given).substr(0, 100), dump_json(known));
+                     given == nullptr ? "missing" : in_brief(*given), dump_json(known));
 }
 
 // A multimodal checkpoint keeps its language model's config in text_config; top-level keys that it lacks
@@ -143,8 +143,8 @@ void warn_of_inert_keys(const Config& config) {
   for (const auto& [key, harmless] : config.document["inert"].items()) {
     const Json* value = config_value(config.values, key);
     if (value == nullptr || std::find(harmless.begin(), harmless.end(), *value) != harmless.end()) continue;
-    log_warn("{}: \"{}\": {} is ignored: {} models do not use it", config.origin, key,
-             dump_json(*value).substr(0, 100), config.document["name"].get<std::string>());
+    log_warn("{}: \"{}\": {} is ignored: {} models do not use it", config.origin, key, in_brief(*value),
+             config.document["name"].get<std::string>());
   }
 }
 
@@ -163,14 +163,14 @@ Status check_refusals(const Config& config) {
     const Json given = value == nullptr ? Json(nullptr) : *value;
     bool fine = value == nullptr;
     for (const Json& a : allowed) fine |= a == given;
-    if (!fine)
-      return unsupported("{}: \"{}\": {} is not supported", config.origin, key,
-                         dump_json(given).substr(0, 100));
+    if (!fine) return unsupported("{}: \"{}\": {} is not supported", config.origin, key, in_brief(given));
   }
   return {};
 }
 
 }  // namespace
+
+std::string in_brief(const Json& value) { return dump_json(value).substr(0, 100); }
 
 Result<Config> read_config(const Checkpoint& checkpoint) {
   Config config;

@@ -15,4 +15,7 @@ struct Config {
 /// Reads the config that belongs to a checkpoint and finds its arch document.
 Result<Config> read_config(const Checkpoint& checkpoint);
 
+/// A value as messages show it: its first characters.
+std::string in_brief(const Json& value);
+
 }  // namespace sluice::model

@@ -239,13 +239,14 @@ static void write_codes(const ops::RopeKv::Desc& d, const ops::KvCache& cache, i
   }
 }
 
-/// The bf16 of kLanes floats, in the lower halves of the lanes.
-SLUICE_SIMD I32 bf16_bits(F32 v) {
-  alignas(64) uint16_t halves[kLanes];
-  store_bf16(halves, v);
-  alignas(64) uint32_t lanes[kLanes];
-  for (int i = 0; i < kLanes; ++i) lanes[i] = halves[i];
-  return load_bytes(lanes);
+/// n floats as bf16: element i to dst[place(i)].
+template <typename F>
+SLUICE_SIMD void store_halves(const float* src, int64_t n, uint16_t* dst, const F& place) {
+  for_each_vector(n, [&](int64_t i, int64_t lanes) {
+    uint16_t halves[kLanes];
+    store_bf16(halves, load_lanes(src + i, lanes));
+    for (int64_t j = 0; j < lanes; ++j) dst[place(i + j)] = halves[j];
+  });
 }
 
 /// Pairs of bf16; see kv_page.h.
@@ -259,31 +260,10 @@ static void write_pairs(const ops::RopeKv::Desc& d, const ops::KvCache& cache, i
       const int64_t at = slot + t;
       const float* k = qkv + t * stride + (d.heads + h) * d.d_qk;
       const float* v = qkv + t * stride + (d.heads + d.kv_heads) * d.d_qk + h * d.d_v;
-      for_each_vector(d.d_qk, [&](int64_t i, int64_t lanes) {
-        uint16_t halves[kLanes];
-        store_bf16(halves, load_lanes(k + i, lanes));
-        for (int64_t j = 0; j < lanes; ++j) {
-          const int64_t e = i + j;
-          keys[(e | 1) < d.d_qk ? (e / 2 * d.page_tokens + at) * 2 + e % 2 : e * d.page_tokens + at] =
-              halves[j];
-        }
+      store_halves(k, d.d_qk, keys, [&](int64_t i) {
+        return (i | 1) < d.d_qk ? (i / 2 * d.page_tokens + at) * 2 + i % 2 : i * d.page_tokens + at;
       });
-      // The even token waits for the odd one: together they are whole lanes.
-      const bool both = at % 2 == 0 && t + 1 < tokens;
-      if (at % 2 == 1 && t > 0) continue;
-      uint16_t* const pair = values + at / 2 * d.d_v * 2;
-      for_each_vector(d.d_v, [&](int64_t i, int64_t lanes) {
-        const I32 first = bf16_bits(load_lanes(v + i, lanes));
-        if (both) {
-          alignas(64) uint32_t pairs[kLanes];
-          store_bytes(pairs, bit_or(first, shift<16>(bf16_bits(load_lanes(v + stride + i, lanes)))));
-          __builtin_memcpy(pair + i * 2, pairs, static_cast<size_t>(lanes * 4));
-        } else {
-          alignas(64) uint32_t halves[kLanes];
-          store_bytes(halves, first);
-          for (int64_t j = 0; j < lanes; ++j) pair[(i + j) * 2 + at % 2] = static_cast<uint16_t>(halves[j]);
-        }
-      });
+      store_halves(v, d.d_v, values, [&](int64_t i) { return (at / 2 * d.d_v + i) * 2 + at % 2; });
     }
   }
 }

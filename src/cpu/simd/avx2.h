@@ -77,7 +77,6 @@ SLUICE_SIMD F32 select_less(F32 a, F32 b, F32 yes, F32 no) {
 
 SLUICE_SIMD I32 set1(int32_t x) { return {_mm256_set1_epi32(x)}; }
 SLUICE_SIMD I32 load_bytes(const void* p) { return {_mm256_loadu_si256(static_cast<const __m256i*>(p))}; }
-SLUICE_SIMD void store_bytes(void* p, I32 a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a.v); }
 SLUICE_SIMD I32 splat_bytes(const void* p) {
   int32_t word;
   __builtin_memcpy(&word, p, 4);
