@@ -1,6 +1,11 @@
 // An engine written and read back; every way in which its files can be wrong.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -115,6 +120,35 @@ TEST_F(EngineDirTest, RoundTrip) {
   expected.files = got.files;
   EXPECT_EQ(got, expected);
   EXPECT_EQ(read_tuning(engine_)->kernels.front().microseconds, 1.5);
+}
+
+// From here on the kernel answers a mapping of a file, and nothing else, with ENODEV.
+void refuse_to_map_files() {
+  const auto argument = [](int i) { return static_cast<uint32_t>(offsetof(seccomp_data, args) + 8 * i); };
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_mmap, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument(3)),  // flags
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MAP_ANONYMOUS, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENODEV),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{std::size(program), program};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+    ::_exit(3);
+}
+
+TEST_F(EngineDirTest, AFileSystemThatCannotMapIsRead) {
+  write();
+  const auto read_without_maps = [&] {
+    refuse_to_map_files();
+    auto engine = EngineDir::open(engine_);
+    const bool equal = engine.ok() && engine->load({.verify = true, .threads = 1}).ok() &&
+                       std::ranges::equal(engine->weights(), arena_);
+    ::_exit(equal ? 0 : 1);
+  };
+  EXPECT_EXIT(read_without_maps(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST_F(EngineDirTest, SpecsOfEveryArchitectureSurviveTheManifest) {

@@ -2,14 +2,16 @@
 
 namespace sluice::engine {
 
-Result<Codec> Codec::open(const std::string& model) {
+Result<Codec> Codec::open(const std::string& model, bool generation_config) {
   SLUICE_ASSIGN(artifact::TextAssets assets, artifact::TextAssets::open(model));
   Codec codec(model, std::move(assets));
   if (codec.assets_.has_tokenizer()) {
     SLUICE_ASSIGN(codec.tokenizer_, codec.assets_.tokenizer());
     SLUICE_ASSIGN(codec.special_tokens_, codec.assets_.special_tokens());
   }
-  SLUICE_ASSIGN(codec.defaults_, codec.assets_.generation_defaults());
+  if (generation_config) {
+    SLUICE_ASSIGN(codec.defaults_, codec.assets_.generation_defaults());
+  }
   return codec;
 }
 

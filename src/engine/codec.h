@@ -19,8 +19,9 @@ class Codec {
  public:
   /// Reads tokenizer, chat template and generation defaults of a MODEL. One without a tokenizer is used with
   /// ids only: the calls that need text then say so. A template that cannot be parsed is refused when it is
-  /// first needed, or by check_chat_templates.
-  static Result<Codec> open(const std::string& model);
+  /// first needed, or by check_chat_templates. Without `generation_config`, what the model's authors
+  /// recommend for sampling and list as ends (generation_config.json, a GGUF's general.sampling) is not read.
+  static Result<Codec> open(const std::string& model, bool generation_config = true);
 
   bool has_tokenizer() const { return tokenizer_.has_value(); }
   const text::Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }

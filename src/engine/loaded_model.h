@@ -43,6 +43,7 @@ struct LoadOptions {
   int64_t logit_rows = 0;  // rows whose logits are computed at once; 0: as many as sequences
   int threads = 1;         // for reading, packing and checking
   bool verify_checksums = true;
+  bool generation_config = true;  // see Codec::open
 };
 
 class WeightStore;  // the bytes under Memory::weights, whoever owns them

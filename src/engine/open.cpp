@@ -41,7 +41,7 @@ Result<Opened> with_core(std::unique_ptr<LoadedModel> model, Codec codec, CoreOp
 
 Result<Opened> open(const std::string& path, model::Recipe recipe, ops::Backend backend, LoadOptions options,
                     CoreOptions core_options) {
-  auto reading = std::async(std::launch::async, [&] { return Codec::open(path); });
+  auto reading = std::async(std::launch::async, [&] { return Codec::open(path, options.generation_config); });
   const device::Device& device = *backend.device;
   options.threads = device.shares_host_memory() ? device.info().parallelism
                                                 : static_cast<int>(std::thread::hardware_concurrency());
@@ -53,9 +53,9 @@ Result<Opened> open(const std::string& path, model::Recipe recipe, ops::Backend 
 }
 
 Result<Opened> open_null(const std::string& path, model::Recipe recipe, ops::Backend backend,
-                         CoreOptions core_options) {
-  SLUICE_ASSIGN(Codec codec, Codec::open(path));
-  SLUICE_ASSIGN(auto model, LoadedModel::plan_only(path, std::move(recipe), std::move(backend), {}));
+                         LoadOptions options, CoreOptions core_options) {
+  SLUICE_ASSIGN(Codec codec, Codec::open(path, options.generation_config));
+  SLUICE_ASSIGN(auto model, LoadedModel::plan_only(path, std::move(recipe), std::move(backend), options));
   return with_core(std::move(model), std::move(codec), std::move(core_options), true);
 }
 

@@ -19,6 +19,6 @@ Result<Opened> open(const std::string& path, model::Recipe recipe, ops::Backend 
 /// As open(), for a core that computes nothing: only headers of the weights are read. Its tokens are short
 /// words that end no text.
 Result<Opened> open_null(const std::string& path, model::Recipe recipe, ops::Backend backend,
-                         CoreOptions core_options = {});
+                         LoadOptions options = {}, CoreOptions core_options = {});
 
 }  // namespace sluice::engine

@@ -209,6 +209,23 @@ TEST(BadModels, CodeThatComesWithAModelIsNamedAndLeftAlone) {
   EXPECT_THAT(o.err, HasSubstr("modeling_tiny.py is ignored"));
 }
 
+TEST(BadModels, GenerationConfigCountsUnlessToldNotTo) {
+  const Directory d;
+  const auto run = [&](const std::string& source) {
+    return run_binary({"run", d.path(), "--input_ids", "5", "--max_tokens", "4", "--temperature", "0",
+                       "--json", "--generation_config", source});
+  };
+  const Outcome whole = run("auto");
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  const Json first = (*parse_json(whole.out, "stdout"))["ids"][0];
+  d.put("generation_config.json", dump_json({{"eos_token_id", first}}));
+  EXPECT_THAT(run("auto").out, HasSubstr(R"("finish_reason":"stop")"));
+  EXPECT_EQ((*parse_json(run("none").out, "stdout"))["ids"], (*parse_json(whole.out, "stdout"))["ids"]);
+  d.put("generation_config.json", R"({"temperature": -1})");
+  EXPECT_EQ(run("auto").code, 2);
+  EXPECT_EQ(run("none").code, 0);
+}
+
 // Text models cut from ones with pictures keep the tokenizer, whose tokens of pictures they lack.
 TEST(BadModels, AddedTokensMayLieBeyondTheModel) {
   const Directory d;

@@ -161,6 +161,7 @@ int run_cli(int argc, const char* const* argv, std::span<const Verb> verbs) {
   // Writing to a closed pipe or beyond a file size limit is an error like any other.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  explain_lost_files();
   const auto failed = [](std::string_view what, int code) {
     log_error("{}", what);
     return code;

@@ -102,6 +102,14 @@ void RecipeOptions::declare(CLI::App& app) {
   number("--pipeline_parallel", base.pipeline_parallel, "Devices that share the layers: 1");
 }
 
+void GenerationConfigOption::declare(CLI::App& app) {
+  app.add_option("--generation_config", source,
+                 "auto: sampling defaults and ends as the model's generation_config.json recommends; none: "
+                 "that file is not read")
+      ->type_name("auto|none")
+      ->check(CLI::IsMember({"auto", "none"}));
+}
+
 Result<model::Recipe> RecipeOptions::recipe() const {
   model::Recipe recipe = base;
   SLUICE_ASSIGN(recipe.precision, model::precision_from_name(precision));

@@ -42,6 +42,13 @@ struct RecipeOptions {
   Result<model::Recipe> recipe() const;
 };
 
+/// --generation_config
+struct GenerationConfigOption {
+  std::string source = "auto";
+  void declare(CLI::App& app);
+  bool read() const { return source == "auto"; }
+};
+
 /// "1,2,3" or "[1, 2, 3]". `option` names it in messages.
 Result<std::vector<int32_t>> parse_ids(const std::string& text, const std::string& option);
 

@@ -55,6 +55,11 @@ Status check_assets(const artifact::TextAssets& assets, const model::Spec& spec,
   }
   SLUICE_ASSIGN(const text::Tokenizer tokenizer, assets.tokenizer());
   SLUICE_TRY(artifact::check_tokenizer_fits(tokenizer, spec.vocab));
+  if (const int64_t known = tokenizer.vocab_size(); known < spec.vocab) {
+    notes.push_back(
+        fmt::format("the tokenizer knows {} of the {} ids: the others count as padding and are never chosen",
+                    known, spec.vocab));
+  }
   return assets.check_chat_templates();
 }
 

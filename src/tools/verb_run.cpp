@@ -26,6 +26,7 @@ struct RunOptions {
   OutputOptions output;
   BackendOptions backend;
   RecipeOptions recipe;
+  GenerationConfigOption generation_config;
   std::string model;
   std::string prompt, prompt_file, input_ids, batch_file;
   bool chat = false, raw = false;
@@ -211,7 +212,8 @@ Result<int> run(const RunOptions& o) {
   SLUICE_ASSIGN(const auto structured, structured_output(o));
   SLUICE_ASSIGN(model::Recipe recipe, o.recipe.recipe());
   SLUICE_ASSIGN(ops::Backend backend, o.backend.make());
-  SLUICE_ASSIGN(engine::Opened opened, engine::open(o.model, std::move(recipe), std::move(backend)));
+  SLUICE_ASSIGN(engine::Opened opened, engine::open(o.model, std::move(recipe), std::move(backend),
+                                                    {.generation_config = o.generation_config.read()}));
   for (const std::string& note : opened.core->model().notes()) log_info("{}", note);
   engine::Service service(std::move(opened.core), std::move(opened.codec));
   SamplingParams sampling = with_defaults(o, service.codec().defaults());
@@ -303,6 +305,7 @@ Run declare_run(CLI::App& app) {
   o->output.declare(app);
   o->backend.declare(app);
   o->recipe.declare(app);
+  o->generation_config.declare(app);
   return [o] { return run(*o); };
 }
 

@@ -23,6 +23,7 @@ struct ServeVerb {
   OutputOptions output;
   BackendOptions backend;
   RecipeOptions recipe;
+  GenerationConfigOption generation_config;
   std::string model, config, api_key_file, metrics_compat = "vllm", tool_dialect;
   serve::ServeOptions serve;
   engine::CoreOptions core{.max_waiting = 1024};
@@ -79,8 +80,9 @@ Result<engine::Opened> load(const ServeVerb& o) {
   core.null_step = o.null_step_ms / 1e3;
   if (null) backend.device = "cpu";
   SLUICE_ASSIGN(ops::Backend made, backend.make());
-  auto opened = null ? engine::open_null(o.model, std::move(recipe), std::move(made), std::move(core))
-                     : engine::open(o.model, std::move(recipe), std::move(made), {}, std::move(core));
+  const auto open = null ? engine::open_null : engine::open;
+  auto opened = open(o.model, std::move(recipe), std::move(made),
+                     {.generation_config = o.generation_config.read()}, std::move(core));
   if (opened.ok()) SLUICE_TRY(opened->codec.check_chat_templates());  // better now than at the first chat
   return opened;
 }
@@ -227,6 +229,7 @@ Run declare_serve(CLI::App& app) {
   o->output.declare(app);
   o->backend.declare(app);
   o->recipe.declare(app);
+  o->generation_config.declare(app);
   return [o] { return run(*o); };
 }
 

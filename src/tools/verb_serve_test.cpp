@@ -249,6 +249,19 @@ TEST(Signals, AProcessThatWasStoppedGoesOn) {
   EXPECT_EQ(loaded.answer().events().back(), "[DONE]");
 }
 
+TEST(Signals, AnEngineWhoseFileIsCutShortEndsItWithASentence) {
+  const ScratchDir dir;
+  const std::string engine = dir / "engine";
+  ASSERT_EQ(run_binary({"optimize", "--model_dir", tiny_model(256), "--output_dir", engine}).code, 0);
+  ServerProcess server({engine, "--port", "0"});
+  for (const auto& block : std::filesystem::directory_iterator(engine + "/blocks"))
+    std::filesystem::resize_file(block.path(), 0);
+  server.client().send(post_bytes("/v1/completions", R"({"prompt":"a","max_tokens":1})"));
+  const Outcome o = server.wait();
+  EXPECT_EQ(o.code, 2) << o.signal;
+  EXPECT_THAT(o.err, HasSubstr("cut short or could not be read while in use: restore it"));
+}
+
 TEST(Descriptors, ThatRunOutAreWaitedForAndNotSpunOn) {
   ServerProcess server({tiny_model(256), "--device", "null", "--port", "0"}, [] {
     const rlimit few{40, 40};

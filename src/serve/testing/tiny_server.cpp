@@ -71,7 +71,7 @@ TinyServer::TinyServer(TinyServerOptions o) {
   SLUICE_CHECK(backend.ok());
   const std::string& model =
       o.model.empty() ? tiny_model(o.null ? 1 << 20 : kComputingSeqLen, o.chat_template) : o.model;
-  auto opened = o.null ? engine::open_null(model, recipe, *std::move(backend), o.core)
+  auto opened = o.null ? engine::open_null(model, recipe, *std::move(backend), {}, o.core)
                        : engine::open(model, recipe, *std::move(backend), {}, o.core);
   SLUICE_CHECK(opened.ok(), "{}", opened.status().message());
   app_->ready(std::make_unique<engine::Service>(std::move(opened->core), std::move(opened->codec)));
