@@ -4,7 +4,7 @@
 # that instruction set would run it.
 set -euo pipefail
 nm --defined-only "$1" | awk '
-  /\.o:$/ { file = $1; checked += special = file ~ /_(avx2|avx512|avx512vnni|avx512bf16|amx)\.cpp\.o:$/; next }
+  /\.o:$/ { file = $1; checked += special = file ~ /_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx)\.cpp\.o:$/; next }
   special && $2 ~ /^[WVu]$/ && $3 !~ /^DW\.ref\./ { print file " " $3 " is weak"; bad = 1 }
   END { if (!checked) print "no file of an instruction set found"; exit bad || !checked }
 ' && echo "isa symbols: ok"

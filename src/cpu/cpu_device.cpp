@@ -33,10 +33,10 @@ void* map_huge(size_t bytes) {
 
 class CpuDevice final : public device::Device {
  public:
-  CpuDevice(const CpuFeatures& features, Isa isa, int threads) : pool_(threads) {
+  CpuDevice(const CpuFeatures& features, int threads) : pool_(threads) {
     info_.kind = "cpu";
     info_.name = features.name;
-    info_.features = enum_names(isa)[static_cast<size_t>(isa)];
+    info_.features = enum_name(features.isa);
     info_.parallelism = threads;
     info_.memory_bytes = usable_memory();
   }
@@ -107,22 +107,22 @@ Result<ops::Backend> make_cpu_backend(const CpuOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads)
     return invalid_argument("threads = {}: give a number from 1 to {}, or 0 for all", options.threads,
                             kMaxThreads);
-  const CpuFeatures features = detect_features();
-  Isa isa = features.isa;
+  CpuFeatures features = detect_features();
   if (!options.isa.empty()) {
     const auto wanted = enum_from_name<Isa>(options.isa);
     if (!wanted)
-      return invalid_argument("isa = \"{}\": it is one of {}", options.isa, fmt::join(enum_names(isa), ", "));
-    if (!includes(isa, *wanted))
-      return unsupported("isa = {}: this machine ({}) has no more than {}", options.isa, features.name,
-                         enum_name(isa));
-    isa = *wanted;
+      return invalid_argument("isa = \"{}\": it is one of {}", options.isa,
+                              fmt::join(enum_names(Isa{}), ", "));
+    if (!features.has(*wanted))
+      return unsupported("isa = {}: this machine ({}) does not have it; its best is {}", options.isa,
+                         features.name, enum_name(features.isa));
+    features.isa = *wanted;
   }
   const int threads = options.threads > 0 ? options.threads : std::min(usable_cores(), kMaxThreads);
   ops::Backend backend;
-  backend.device = std::make_unique<CpuDevice>(features, isa, threads);
-  register_cpu_kernels(backend.kernels, isa);
-  if (isa >= Isa::avx512bf16) backend.rounded_products = {DType::bf16};
+  backend.device = std::make_unique<CpuDevice>(features, threads);
+  register_cpu_kernels(backend.kernels, features);
+  if (features.isa >= Isa::avx512bf16) backend.rounded_products = {DType::bf16};
   return backend;
 }
 

@@ -37,28 +37,6 @@ bool may_use_tiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-Isa detect_isa() {
-  const CpuId one = cpuid(1), seven = cpuid(7);
-  const bool osxsave = bit(one.c, 27);
-  const uint64_t state = osxsave ? enabled_state() : 0;
-  const bool ymm = (state & 0x06) == 0x06;
-  const bool zmm = (state & 0xe6) == 0xe6;
-  const bool avx2 = ymm && bit(one.c, 28) && bit(seven.b, 5) && bit(one.c, 12) && bit(one.c, 29);
-  const bool avx512 =
-      avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
-  const bool vnni = avx512 && bit(seven.c, 11);
-  const bool tiles = vnni && (state & 0x60000) == 0x60000 && bit(seven.d, 22) && bit(seven.d, 24) &&
-                     bit(seven.d, 25) && may_use_tiles();
-  const CpuId maker = cpuid(0);  // "AuthenticAMD" in b, d, c
-  const bool bf16 = vnni && bit(cpuid(7, 1).a, 5) && maker.b == 0x68747541 && maker.d == 0x69746e65;
-  return tiles    ? Isa::amx
-         : bf16   ? Isa::avx512bf16
-         : vnni   ? Isa::avx512vnni
-         : avx512 ? Isa::avx512
-         : avx2   ? Isa::avx2
-                  : Isa::scalar;
-}
-
 std::string brand() {
   char text[49] = {};
   for (uint32_t i = 0; i < 3; ++i) {
@@ -96,7 +74,30 @@ std::optional<double> read_limit(const std::string& path, double* second = nullp
 
 }  // namespace
 
-CpuFeatures detect_features() { return {detect_isa(), brand()}; }
+CpuFeatures detect_features() {
+  const CpuId one = cpuid(1), seven = cpuid(7), seven_one = cpuid(7, 1);
+  const bool osxsave = bit(one.c, 27);
+  const uint64_t state = osxsave ? enabled_state() : 0;
+  const bool ymm = (state & 0x06) == 0x06;
+  const bool zmm = (state & 0xe6) == 0xe6;
+  const bool avx2 = ymm && bit(one.c, 28) && bit(seven.b, 5) && bit(one.c, 12) && bit(one.c, 29);
+  const bool avxvnni = avx2 && bit(seven_one.a, 4);
+  const bool avx512 =
+      avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
+  const bool vnni = avx512 && bit(seven.c, 11);
+  const bool tiles = vnni && (state & 0x60000) == 0x60000 && bit(seven.d, 22) && bit(seven.d, 24) &&
+                     bit(seven.d, 25) && may_use_tiles();
+  const CpuId maker = cpuid(0);  // "AuthenticAMD" in b, d, c
+  const bool bf16 = vnni && bit(seven_one.a, 5) && maker.b == 0x68747541 && maker.d == 0x69746e65;
+  const Isa best = tiles     ? Isa::amx
+                   : bf16    ? Isa::avx512bf16
+                   : vnni    ? Isa::avx512vnni
+                   : avx512  ? Isa::avx512
+                   : avxvnni ? Isa::avxvnni
+                   : avx2    ? Isa::avx2
+                             : Isa::scalar;
+  return {best, avxvnni, brand()};
+}
 
 int cpu_quota() {
   int cpus = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));

@@ -6,11 +6,11 @@
 
 namespace sluice::cpu {
 
-void register_cpu_kernels(ops::Kernels& kernels, Isa isa) {
+void register_cpu_kernels(ops::Kernels& kernels, const CpuFeatures& cpu) {
   register_reference_kernels(kernels);
-  register_rows16_kernels(kernels, isa);
-  register_row_kernels(kernels, isa);
-  register_attention_kernels(kernels, isa);
+  register_rows16_kernels(kernels, cpu);
+  register_row_kernels(kernels, cpu);
+  register_attention_kernels(kernels, cpu);
 }
 
 }  // namespace sluice::cpu

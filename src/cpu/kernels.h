@@ -5,8 +5,8 @@
 
 namespace sluice::cpu {
 
-/// Adds every kernel that runs on `isa`, the plain references among them.
-void register_cpu_kernels(ops::Kernels& kernels, Isa isa);
+/// Adds every kernel of use on `cpu`, the plain references among them.
+void register_cpu_kernels(ops::Kernels& kernels, const CpuFeatures& cpu);
 
 /// Adds the plain references: "cpu.<op>.reference". They accept every desc that has a meaning.
 void register_reference_kernels(ops::Kernels& kernels);

@@ -235,8 +235,12 @@ void add_kernel(ops::Kernels& kernels, std::string_view name) {
                                         : refuses,
       .seconds =
           [](const Desc& d, int64_t rows) {
-            constexpr double kFlops[] = {2e9, 25e9, 50e9, 50e9, 90e9, 200e9};  // by Isa
-            return roofline_seconds(Attention::cost(d, rows, rows), {10e9, kFlops[static_cast<size_t>(I)]});
+            constexpr double kFlops = I == Isa::scalar       ? 2e9
+                                      : I == Isa::avx2       ? 25e9
+                                      : I == Isa::avx512bf16 ? 90e9
+                                      : I == Isa::amx        ? 200e9
+                                                             : 50e9;
+            return roofline_seconds(Attention::cost(d, rows, rows), {10e9, kFlops});
           },
       .run =
           [](const Desc& d, const Attention::Args& a, const ops::Launch& launch) {
@@ -248,11 +252,11 @@ void add_kernel(ops::Kernels& kernels, std::string_view name) {
 
 }  // namespace
 
-void register_attention_kernels(ops::Kernels& kernels, Isa isa) {
-  if (isa >= Isa::amx) add_kernel<Isa::amx>(kernels, "cpu.attention.amx");
-  if (includes(isa, Isa::avx512bf16)) add_kernel<Isa::avx512bf16>(kernels, "cpu.attention.avx512bf16");
-  if (isa >= Isa::avx512) add_kernel<Isa::avx512>(kernels, "cpu.attention.avx512");
-  if (isa >= Isa::avx2) add_kernel<Isa::avx2>(kernels, "cpu.attention.avx2");
+void register_attention_kernels(ops::Kernels& kernels, const CpuFeatures& cpu) {
+  if (cpu.has(Isa::amx)) add_kernel<Isa::amx>(kernels, "cpu.attention.amx");
+  if (cpu.has(Isa::avx512bf16)) add_kernel<Isa::avx512bf16>(kernels, "cpu.attention.avx512bf16");
+  if (cpu.has(Isa::avx512)) add_kernel<Isa::avx512>(kernels, "cpu.attention.avx512");
+  if (cpu.has(Isa::avx2)) add_kernel<Isa::avx2>(kernels, "cpu.attention.avx2");
   add_kernel<Isa::scalar>(kernels, "cpu.attention.scalar");
 }
 

@@ -6,6 +6,6 @@
 namespace sluice::cpu {
 
 /// Adds attention for `isa` and those below it, the best first: it wins a tie.
-void register_attention_kernels(ops::Kernels& kernels, Isa isa);
+void register_attention_kernels(ops::Kernels& kernels, const CpuFeatures& cpu);
 
 }  // namespace sluice::cpu

@@ -21,6 +21,8 @@ const LimitLoops& loops_of(Isa isa) {
       return avx512vnni_limit_loops();
     case Isa::avx512:
       return avx512_limit_loops();
+    case Isa::avxvnni:
+      return avxvnni_limit_loops();
     case Isa::avx2:
       return avx2_limit_loops();
     default:

@@ -54,6 +54,7 @@ struct LimitLoops {
 };
 const LimitLoops& scalar_limit_loops();
 const LimitLoops& avx2_limit_loops();
+const LimitLoops& avxvnni_limit_loops();
 const LimitLoops& avx512_limit_loops();
 const LimitLoops& avx512vnni_limit_loops();
 const LimitLoops& avx512bf16_limit_loops();

@@ -77,6 +77,7 @@ struct TileFunctions {
 
 const TileFunctions& scalar_tile_functions();
 const TileFunctions& avx2_tile_functions();
+const TileFunctions& avxvnni_tile_functions();
 const TileFunctions& avx512_tile_functions();
 const TileFunctions& avx512vnni_tile_functions();
 const TileFunctions& avx512bf16_tile_functions();

@@ -70,6 +70,7 @@ struct Rows16;
   };
 SLUICE_ROWS16(scalar, scalar, 1e9, 1e9, 1e9)
 SLUICE_ROWS16(avx2, avx2, 40e9, 80e9, 40e9)
+SLUICE_ROWS16(avxvnni, avx2, 40e9, 160e9, 40e9)
 SLUICE_ROWS16(avx512, avx512, 60e9, 120e9, 60e9)
 SLUICE_ROWS16(avx512vnni, avx512, 60e9, 250e9, 60e9)
 SLUICE_ROWS16(avx512bf16, avx512, 60e9, 250e9, 120e9)
@@ -202,15 +203,16 @@ int64_t balanced_grain(int64_t items, int threads, int64_t least) {
   return threads == 1 ? std::max<int64_t>(items, 1) : std::max(least, items / (threads * kClaimsPerThread));
 }
 
-void register_rows16_kernels(ops::Kernels& kernels, Isa isa) {
-  if (isa >= Isa::amx) {
+void register_rows16_kernels(ops::Kernels& kernels, const CpuFeatures& cpu) {
+  if (cpu.has(Isa::amx)) {
     add_kernels<Isa::amx, Weights::coded>(kernels);
     add_kernels<Isa::amx, Weights::plain>(kernels, "cpu.linear.rows16.amx.plain");
   }
-  if (includes(isa, Isa::avx512bf16)) add_kernels<Isa::avx512bf16>(kernels);
-  if (isa >= Isa::avx512vnni) add_kernels<Isa::avx512vnni>(kernels);
-  if (isa >= Isa::avx512) add_kernels<Isa::avx512>(kernels);
-  if (isa >= Isa::avx2) add_kernels<Isa::avx2>(kernels);
+  if (cpu.has(Isa::avx512bf16)) add_kernels<Isa::avx512bf16>(kernels);
+  if (cpu.has(Isa::avx512vnni)) add_kernels<Isa::avx512vnni>(kernels);
+  if (cpu.has(Isa::avx512)) add_kernels<Isa::avx512>(kernels);
+  if (cpu.has(Isa::avxvnni)) add_kernels<Isa::avxvnni>(kernels);
+  if (cpu.has(Isa::avx2)) add_kernels<Isa::avx2>(kernels);
   add_kernels<Isa::scalar>(kernels);
   kernels.add(ops::Kernel<Embed>{
       .name = "cpu.embed.rows16",

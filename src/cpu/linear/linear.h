@@ -11,7 +11,7 @@ namespace sluice::cpu {
 
 /// Adds linear, embed and moe_mlp for the rows16 layout, for `isa` and those below it, the best first: it
 /// wins a tie.
-void register_rows16_kernels(ops::Kernels& kernels, Isa isa);
+void register_rows16_kernels(ops::Kernels& kernels, const CpuFeatures& cpu);
 
 /// Scratch bytes: for up to `rows` prepared rows of x, and of one thread in multiply().
 int64_t prepared_bytes(const TileFunctions& functions, const ops::Linear::Desc& desc, int64_t rows);

@@ -44,7 +44,8 @@ void multiply_tiles_pairs(const ProductCall& c, int64_t begin, int64_t end, std:
   multiply_tiles<kFloatPanel>(
       c, c.k * kTileRows * 2, pair_row_bytes(c.k), begin, end,
       [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* x, auto& sum) {
-        multiply_pairs<decltype(panel)::value>(tile, part, k, x, sum);
+        static_assert(kTogether == 1);
+        multiply_pairs<decltype(panel)::value>(tile, part, k, x, sum[0]);
       });
 }
 

@@ -62,13 +62,9 @@ template <DType D>
 static void unpack_plain(const std::byte* tile, int64_t row, int64_t k, float* out) {
   const int64_t part = row / kLanes, lane = row % kLanes;
   float lanes[kLanes];
-  F32 column[2];
-  for (int64_t i = 0; i < k; i += 2) {
-    load_columns<D>(tile, part, i, k, column);
-    for (int64_t j = 0; j < 2 && i + j < k; ++j) {
-      store(lanes, column[j]);
-      out[i + j] = lanes[lane];
-    }
+  for (int64_t i = 0; i < k; ++i) {
+    store(lanes, i % 2 == 0 ? load_column<D, false>(tile, part, i) : load_column<D, true>(tile, part, i));
+    out[i] = lanes[lane];
   }
 }
 

@@ -1,16 +1,17 @@
 // Products with weights in the rows16 layout. Included once per instruction set, after its simd header.
 //
-// A vector of outputs is summed in registers over all of k for up to kMaxPanel rows of x at once; weights are
-// taken apart in registers as they stream by. For one output the operations and their order depend on nothing
-// but the weights' type: not on the number of rows, nor on how they fall into panels.
+// A vector of outputs is summed in registers over all of k for some rows of x at once; weights are taken
+// apart in registers as they stream by. For one output the operations and their order depend on nothing but
+// the weights' type: not on the number of rows, nor on how they fall into panels.
 #pragma once
 
 #include "cpu/linear/quantize.h"
 
 namespace sluice::cpu::SLUICE_ISA {
 
-// Rows of x that a product with floats keeps in registers.
-constexpr int kFloatPanel = kMaxPanel == 12 ? 16 : kMaxPanel;
+// Vectors of a tile's outputs that a product with floats sums side by side: where they are short, one alone
+// would wait for each sum.
+constexpr int kTogether = kParts < 2 ? 1 : 2;
 
 /// Rows of the next panel, `Most` or a power of two, when `left` rows are to come.
 template <int Most>
@@ -90,14 +91,38 @@ static void prepare_int8(const PrepareCall& c, int64_t begin, int64_t end) {
   });
 }
 
-// Generic in V: an instruction set without dot_signed must not need its name.
-template <CodedFormat F, typename V>
-SLUICE_SIMD V dot(V sum, V w, V x) {
-  if constexpr (quads_signed(F)) {
-    return dot_signed(sum, w, x);
+/// Quads whose pairs of products add up in 16 bits: the codes are small, |x| is at most 127.
+constexpr int quads_in_pairs(const CodedFormat& f) {
+  return is_wide(f) ? 1 : 32767 / (2 * 127 * ((1 << (f.low_bits + f.high_bits)) - 1));
+}
+
+/// sum + the products of `Quads` quads with the x beside them. Generic in V: an instruction set must not need
+/// the names that it lacks.
+template <CodedFormat F, int Quads, typename V>
+SLUICE_SIMD V dot(V sum, const V* quad, const int8_t* x) {
+  if constexpr (kPairProducts && !quads_signed(F)) {
+    constexpr int kAtOnce = quads_in_pairs(F) < Quads ? quads_in_pairs(F) : Quads;
+    static_assert(Quads % kAtOnce == 0);
+    unroll<Quads / kAtOnce>([&](auto index) {
+      constexpr int first = decltype(index)::value * kAtOnce;
+      V pairs = pair_products(quad[first], splat_bytes(x + 4 * first));
+      unroll<kAtOnce - 1>([&](auto next) {
+        constexpr int i = first + 1 + decltype(next)::value;
+        pairs = add_pairs(pairs, pair_products(quad[i], splat_bytes(x + 4 * i)));
+      });
+      sum = add_widened(sum, pairs);
+    });
   } else {
-    return dot_unsigned(sum, w, x);
+    unroll<Quads>([&](auto index) {
+      constexpr int i = decltype(index)::value;
+      if constexpr (quads_signed(F)) {
+        sum = dot_signed(sum, quad[i], splat_bytes(x + 4 * i));
+      } else {
+        sum = dot_unsigned(sum, quad[i], splat_bytes(x + 4 * i));
+      }
+    });
   }
+  return sum;
 }
 
 /// sum += the chunk's products, `Quads` of them from `First` on, with one scale.
@@ -105,11 +130,8 @@ template <CodedFormat F, int First, int Quads>
 SLUICE_SIMD void add_products(const I32 (&quad)[kQuads], const ActivationBlock& x, F32 scale, F32 min,
                               F32& sum) {
   constexpr int kHalf = First / 4;
-  I32 products = set1(sums_of(F) == Sums::with_bias ? x.correction[kHalf] : 0);
-  unroll<Quads>([&](auto index) {
-    constexpr int i = First + decltype(index)::value;
-    products = dot<F>(products, quad[i], splat_bytes(x.q + 4 * i));
-  });
+  const I32 none = set1(sums_of(F) == Sums::with_bias ? x.correction[kHalf] : 0);
+  const I32 products = dot<F, Quads>(none, quad + First, x.q + 4 * First);
   sum = fma(to_f32(products), mul(scale, set1(x.d)), sum);
   if constexpr (F.has_min()) sum = fma(min, set1(x.d_sum[kHalf]), sum);
 }
@@ -187,8 +209,9 @@ SLUICE_SIMD void multiply_int8(const std::byte* tile, int64_t part, int64_t k, c
   });
 }
 
-/// The rows of `part` of one block as floats, (elems, kLanes): exactly what the format defines.
-template <CodedFormat F>
+/// The rows of `part` of one block as floats, (elems, kLanes), `Stride` vectors apart: exactly what the
+/// format defines.
+template <CodedFormat F, int Stride = 1>
 static void dequantise_block(const std::byte* block, int64_t part, float* out) {
   F32 scale[F.groups()], min[F.groups()];
   scales<F>(block, part, scale, min);
@@ -199,86 +222,89 @@ static void dequantise_block(const std::byte* block, int64_t part, float* out) {
       constexpr int e = decltype(column)::value;
       const int g = c * static_cast<int>(kChunk) / F.group + e / F.group;
       store(out, value<F, e % 4>(quad[e / 4], scale[g], min[g]));
-      out += kLanes;
+      out += Stride * kLanes;
     });
   }
 }
 
-/// sum (R, kLanes) += x (columns, R) of a panel times w (columns, kLanes).
+/// sum (kTogether, R, kLanes) += x (columns, R) of a panel times w (columns, kTogether, kLanes).
 template <int R>
 static void accumulate(int64_t columns, const float* x, const float* w, float* sum) {
-  F32 total[R];
-  for (int r = 0; r < R; ++r) total[r] = load(sum + r * kLanes);
-  for (int64_t i = 0; i < columns; ++i, x += R, w += kLanes) {
-    const F32 column = load(w);
-    for (int r = 0; r < R; ++r) total[r] = fma(set1(x[r]), column, total[r]);
+  F32 total[kTogether][R];
+  for (int i = 0; i < kTogether * R; ++i) total[i / R][i % R] = load(sum + i * kLanes);
+  for (int64_t i = 0; i < columns; ++i, x += R, w += kTogether * kLanes) {
+    F32 column[kTogether];
+    for (int p = 0; p < kTogether; ++p) column[p] = load(w + p * kLanes);
+    unroll<R>([&](auto row) {
+      constexpr int r = decltype(row)::value;
+      const F32 factor = set1(x[r]);
+      for (int p = 0; p < kTogether; ++p) total[p][r] = fma(factor, column[p], total[p][r]);
+    });
   }
-  for (int r = 0; r < R; ++r) store(sum + r * kLanes, total[r]);
+  for (int i = 0; i < kTogether * R; ++i) store(sum + i * kLanes, total[i / R][i % R]);
 }
 
 template <DType D>
 constexpr int64_t kPlainBytes = D == DType::f32 ? 4 : 2;
 
-/// Columns `column`, even, and the next of the rows of `part` of a tile of k columns; zeros beyond the last.
-template <DType D>
-SLUICE_SIMD void load_columns(const std::byte* tile, int64_t part, int64_t column, int64_t k, F32 (&out)[2]) {
-  const std::byte* p = tile + column * kTileRows * kPlainBytes<D>;
+/// Column `column` of the rows of `part` of a tile; its parity must be `Odd`.
+template <DType D, bool Odd>
+SLUICE_SIMD F32 load_column(const std::byte* tile, int64_t part, int64_t column) {
   if constexpr (D == DType::bf16) {
-    const I32 pair = load_bytes(p + part * kLanes * 4);
-    out[0] = as_f32(shift<16>(pair));
-    out[1] = as_f32(bit_and(pair, set1(static_cast<int32_t>(0xffff0000))));
-    return;
+    const I32 pair = load_bytes(tile + (column - Odd) * kTileRows * 2 + part * kLanes * 4);
+    return as_f32(Odd ? bit_and(pair, set1(static_cast<int32_t>(0xffff0000))) : shift<16>(pair));
   }
-  p += part * kLanes * kPlainBytes<D>;
-  for (int i = 0; i < 2; ++i, p += kTileRows * kPlainBytes<D>) {
-    if (column + i >= k) {
-      out[i] = zero();
-    } else if constexpr (D == DType::f16) {
-      out[i] = load_f16(p);
-    } else {
-      out[i] = load(reinterpret_cast<const float*>(p));
-    }
-  }
+  const std::byte* p = tile + (column * kTileRows + part * kLanes) * kPlainBytes<D>;
+  if constexpr (D == DType::f16) return load_f16(p);
+  return load(reinterpret_cast<const float*>(p));
+}
+
+/// sum += x (R) of a column times the column.
+template <DType D, bool Odd, int R>
+SLUICE_SIMD void add_column(const std::byte* tile, int64_t part, int64_t column, const float* x,
+                            F32 (&sum)[kTogether][R]) {
+  F32 w[kTogether];
+  for (int p = 0; p < kTogether; ++p) w[p] = load_column<D, Odd>(tile, part + p, column);
+  unroll<R>([&](auto row) {
+    constexpr int r = decltype(row)::value;
+    const F32 factor = set1(x[r]);
+    for (int p = 0; p < kTogether; ++p) sum[p][r] = fma(factor, w[p], sum[p][r]);
+  });
 }
 
 template <DType D, int R>
 SLUICE_SIMD void multiply_plain(const std::byte* tile, int64_t part, int64_t k, const std::byte* prepared,
-                                F32 (&sum)[R]) {
+                                F32 (&sum)[kTogether][R]) {
+  constexpr int64_t kColumnBytes = kTileRows * kPlainBytes<D>;
   const auto* x = reinterpret_cast<const float*>(prepared);
-  for (int64_t i = 0; i < k; i += 2, x += 2 * R) {
-    if constexpr (R >= kPrefetchRows)
-      prefetch_ahead(tile + i * kTileRows * kPlainBytes<D>, 2 * kTileRows * kPlainBytes<D>);
-    F32 column[2];
-    load_columns<D>(tile, part, i, k, column);
-    unroll<R>([&](auto row) {
-      constexpr int r = decltype(row)::value;
-      sum[r] = fma(set1(x[r]), column[0], sum[r]);
-    });
-    if (i + 1 == k) break;
-    unroll<R>([&](auto row) {
-      constexpr int r = decltype(row)::value;
-      sum[r] = fma(set1(x[R + r]), column[1], sum[r]);
-    });
+  for (int64_t i = 0; i + 1 < k; i += 2, x += 2 * R) {
+    if constexpr (R >= kPrefetchRows) prefetch_ahead(tile + i * kColumnBytes, 2 * kColumnBytes);
+    add_column<D, false>(tile, part, i, x, sum);
+    add_column<D, true>(tile, part, i + 1, x + R, sum);
   }
+  if (k % 2 != 0) add_column<D, false>(tile, part, k - 1, x, sum);
 }
 
-/// The tiles [begin, end) of a product; One<R>(tile, part, k, panel, sum) computes a vector of outputs.
+/// The tiles [begin, end) of a product; one(Index<R>, tile, part, k, panel, sum) computes kTogether vectors
+/// of outputs from `part` on.
 template <int MostRows, typename One>
 SLUICE_SIMD void multiply_tiles(const ProductCall& c, int64_t tile_bytes, int64_t row_bytes, int64_t begin,
                                 int64_t end, const One& one) {
   for (int64_t tile = begin; tile < end; ++tile) {
     for_each_panel<MostRows>(0, c.m, [&](auto panel, int64_t first) {
       constexpr int R = decltype(panel)::value;
-      for (int64_t part = 0; part < kParts; ++part) {
-        F32 sum[R];
-        for (int r = 0; r < R; ++r) sum[r] = zero();
+      for (int64_t part = 0; part < kParts; part += kTogether) {
+        F32 sum[kTogether][R];
+        for (int i = 0; i < kTogether * R; ++i) sum[i / R][i % R] = zero();
         one(panel, c.weight + tile * tile_bytes, part, c.k, c.prepared + first * row_bytes, sum);
-        const int64_t column = tile * kTileRows + part * kLanes;
-        const int64_t columns = c.n - column;
-        const F32 bias = c.bias != nullptr ? load_first(c.bias + column, columns) : zero();
-        for (int r = 0; r < R; ++r)
-          store_first(c.y + (first + r) * c.y_stride + column - c.first_column,
-                      c.bias != nullptr ? add(sum[r], bias) : sum[r], columns);
+        for (int p = 0; p < kTogether; ++p) {
+          const int64_t column = tile * kTileRows + (part + p) * kLanes;
+          const int64_t columns = c.n - column;
+          const F32 bias = c.bias != nullptr ? load_first(c.bias + column, columns) : zero();
+          for (int r = 0; r < R; ++r)
+            store_first(c.y + (first + r) * c.y_stride + column - c.first_column,
+                        c.bias != nullptr ? add(sum[p][r], bias) : sum[p][r], columns);
+        }
       }
     });
   }
@@ -289,7 +315,8 @@ static void multiply_tiles_int8(const ProductCall& c, int64_t begin, int64_t end
   multiply_tiles<kMaxPanel>(
       c, c.k / F.elems * F.tile_bytes(), int8_row_bytes(c.k), begin, end,
       [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* x, auto& sum) {
-        multiply_int8<F, decltype(panel)::value>(tile, part, k, x, sum);
+        for (int p = 0; p < kTogether; ++p)
+          multiply_int8<F, decltype(panel)::value>(tile, part + p, k, x, sum[p]);
       });
 }
 
@@ -299,14 +326,15 @@ static void multiply_tiles_f32(const ProductCall& c, int64_t begin, int64_t end,
       c, c.k / F.elems * F.tile_bytes(), c.k * 4, begin, end,
       [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* prepared, auto& sum) {
         constexpr int R = decltype(panel)::value;
-        alignas(64) float block[F.elems * kLanes];
-        alignas(64) float total[R * kLanes] = {};
+        alignas(64) float block[F.elems * kTogether * kLanes];
+        alignas(64) float total[kTogether * R * kLanes] = {};
         const auto* x = reinterpret_cast<const float*>(prepared);
         for (int64_t i = 0; i < k; i += F.elems, tile += F.tile_bytes(), x += F.elems * R) {
-          dequantise_block<F>(tile, part, block);
+          for (int p = 0; p < kTogether; ++p)
+            dequantise_block<F, kTogether>(tile, part + p, block + p * kLanes);
           accumulate<R>(F.elems, x, block, total);
         }
-        for (int r = 0; r < R; ++r) sum[r] = load(total + r * kLanes);
+        for (int i = 0; i < kTogether * R; ++i) sum[i / R][i % R] = load(total + i * kLanes);
       });
 }
 

@@ -310,8 +310,8 @@ static void unpack_pairs(const std::byte* tile, int64_t k, int64_t begin, int64_
       const int64_t column = first + 2 * line;
       __builtin_prefetch(tile + column * kTileRows * kPlainBytes<D> + 2048);
       for (int64_t part = 0; part < kParts; ++part) {
-        F32 v[2] = {zero(), zero()};
-        if (column < k) load_columns<D>(tile, part, column, k, v);
+        F32 v[2] = {column < k ? load_column<D, false>(tile, part, column) : zero(),
+                    column + 1 < k ? load_column<D, true>(tile, part, column + 1) : zero()};
         for (int q = 0; q < Q; ++q) {
           const I32 upper = set1(static_cast<int32_t>(0xffff0000));
           const I32 a = bit_and(as_i32(v[0]), upper), b = bit_and(as_i32(v[1]), upper);

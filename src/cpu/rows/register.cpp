@@ -101,7 +101,11 @@ SLUICE_ROWS(avx512)
 
 /// Work on rows is as fast as its lanes are many.
 template <Isa I>
-constexpr Rates kRowRates{2e9 * (1 << static_cast<int>(I)), 2e9 * (1 << static_cast<int>(I))};
+constexpr double kRowRate = I == Isa::scalar ? 2e9
+                            : I == Isa::avx2 ? 4e9
+                                             : 8e9;
+template <Isa I>
+constexpr Rates kRowRates{kRowRate<I>, kRowRate<I>};
 
 template <Isa I>
 void add_kernels(ops::Kernels& kernels) {
@@ -140,9 +144,9 @@ void add_kernels(ops::Kernels& kernels) {
 
 }  // namespace
 
-void register_row_kernels(ops::Kernels& kernels, Isa isa) {
-  if (isa >= Isa::avx512) add_kernels<Isa::avx512>(kernels);
-  if (isa >= Isa::avx2) add_kernels<Isa::avx2>(kernels);
+void register_row_kernels(ops::Kernels& kernels, const CpuFeatures& cpu) {
+  if (cpu.has(Isa::avx512)) add_kernels<Isa::avx512>(kernels);
+  if (cpu.has(Isa::avx2)) add_kernels<Isa::avx2>(kernels);
   add_kernels<Isa::scalar>(kernels);
 }
 

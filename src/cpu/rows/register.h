@@ -7,6 +7,6 @@ namespace sluice::cpu {
 
 /// Adds activation, add_norm, scale_softcap and rope_kv, for `isa` and those below it, the best first: it
 /// wins a tie.
-void register_row_kernels(ops::Kernels& kernels, Isa isa);
+void register_row_kernels(ops::Kernels& kernels, const CpuFeatures& cpu);
 
 }  // namespace sluice::cpu

@@ -1,18 +1,23 @@
 // The vector vocabulary of kernels on AVX2, FMA and F16C: 8 lanes. See avx512.h for what each name means.
+// With SLUICE_WITH_VNNI dot products use the VPDPBUSD of AVX-VNNI.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstdint>
 
+#ifdef SLUICE_WITH_VNNI
+#define SLUICE_ISA avxvnni
+#else
 #define SLUICE_ISA avx2
+#endif
 #define SLUICE_SIMD static inline __attribute__((always_inline))
 
 namespace sluice::cpu::SLUICE_ISA {
 
 constexpr int kLanes = 8;
-constexpr bool kUnsignedDot = false;
 constexpr int kMaxPanel = 4;
+constexpr int kFloatPanel = 6;
 
 using F32 = __m256;
 struct I32 {
@@ -129,14 +134,23 @@ SLUICE_SIMD Levels load_levels(const int8_t* table) {
 }
 SLUICE_SIMD I32 lookup(Levels table, I32 index) { return {_mm256_shuffle_epi8(table, index.v)}; }
 
-// maddubs adds pairs of products in 16 bits: 2 * 63 * 127 and 2 * 128 * 127 both fit, so nothing saturates.
-SLUICE_SIMD I32 dot_unsigned(I32 sum, I32 w, I32 x) {
-  const __m256i pairs = _mm256_maddubs_epi16(w.v, x.v);
-  return {_mm256_add_epi32(sum.v, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
+#ifdef SLUICE_WITH_VNNI
+constexpr bool kUnsignedDot = true;
+constexpr bool kPairProducts = false;
+SLUICE_SIMD I32 dot_unsigned(I32 sum, I32 w, I32 x) { return {_mm256_dpbusd_avx_epi32(sum.v, w.v, x.v)}; }
+#else
+constexpr bool kUnsignedDot = false;
+constexpr bool kPairProducts = true;
+SLUICE_SIMD I32 pair_products(I32 w, I32 x) { return {_mm256_maddubs_epi16(w.v, x.v)}; }
+SLUICE_SIMD I32 add_pairs(I32 a, I32 b) { return {_mm256_add_epi16(a.v, b.v)}; }
+SLUICE_SIMD I32 add_widened(I32 sum, I32 pairs) {
+  return {_mm256_add_epi32(sum.v, _mm256_madd_epi16(pairs.v, _mm256_set1_epi16(1)))};
 }
+SLUICE_SIMD I32 dot_unsigned(I32 sum, I32 w, I32 x) { return add_widened(sum, pair_products(w, x)); }
 SLUICE_SIMD I32 dot_signed(I32 sum, I32 w, I32 x) {
   return dot_unsigned(sum, {_mm256_abs_epi8(w.v)}, {_mm256_sign_epi8(x.v, w.v)});
 }
+#endif
 
 SLUICE_SIMD void store_f16(void* p, F32 v) {
   _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));

@@ -26,7 +26,10 @@
 namespace sluice::cpu::SLUICE_ISA {
 
 constexpr int kLanes = 16;
-constexpr int kMaxPanel = 12;  // rows of x that a product keeps in registers
+// Rows of x that a product keeps in registers: with integers, and with floats for kTogether vectors of
+// outputs.
+constexpr int kMaxPanel = 12;
+constexpr int kFloatPanel = 16;
 
 /// kLanes floats; kLanes 32-bit integers, which are also 4 * kLanes bytes.
 using F32 = __m512;
@@ -141,17 +144,24 @@ SLUICE_SIMD Levels load_levels(const int8_t* table) {
 SLUICE_SIMD I32 lookup(Levels table, I32 index) { return {_mm512_shuffle_epi8(table, index.v)}; }
 
 // dot_unsigned: each lane of sum + the sum of its four products u8 w * i8 x, exact. dot_signed: i8 w * i8 x.
-// kUnsignedDot: w may be any u8, and there is no dot_signed; otherwise w of dot_unsigned is below 64.
+// kUnsignedDot: w may be any u8, and there is no dot_signed; otherwise w of dot_unsigned is at most 128.
+//
+// kPairProducts: dot products are made of halves of lanes. pair_products: each 16 bits = the sum of two
+// products u8 w * i8 x; with w up to 128 and |x| up to 127 they fit. add_pairs adds such sums as long as they
+// do, add_widened the two of a lane to its 32 bits.
 #ifdef SLUICE_WITH_VNNI
 constexpr bool kUnsignedDot = true;
+constexpr bool kPairProducts = false;
 SLUICE_SIMD I32 dot_unsigned(I32 sum, I32 w, I32 x) { return {_mm512_dpbusd_epi32(sum.v, w.v, x.v)}; }
 #else
 constexpr bool kUnsignedDot = false;
-// maddubs adds pairs of products in 16 bits: 2 * 63 * 127 and 2 * 128 * 127 both fit, so nothing saturates.
-SLUICE_SIMD I32 dot_unsigned(I32 sum, I32 w, I32 x) {
-  const __m512i pairs = _mm512_maddubs_epi16(w.v, x.v);
-  return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
+constexpr bool kPairProducts = true;
+SLUICE_SIMD I32 pair_products(I32 w, I32 x) { return {_mm512_maddubs_epi16(w.v, x.v)}; }
+SLUICE_SIMD I32 add_pairs(I32 a, I32 b) { return {_mm512_add_epi16(a.v, b.v)}; }
+SLUICE_SIMD I32 add_widened(I32 sum, I32 pairs) {
+  return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(pairs.v, _mm512_set1_epi16(1)))};
 }
+SLUICE_SIMD I32 dot_unsigned(I32 sum, I32 w, I32 x) { return add_widened(sum, pair_products(w, x)); }
 SLUICE_SIMD I32 dot_signed(I32 sum, I32 w, I32 x) {
   const __m512i signed_x = _mm512_mask_sub_epi8(x.v, _mm512_movepi8_mask(w.v), _mm512_setzero_si512(), x.v);
   return dot_unsigned(sum, {_mm512_abs_epi8(w.v)}, {signed_x});

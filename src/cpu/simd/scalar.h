@@ -14,7 +14,9 @@ namespace sluice::cpu::SLUICE_ISA {
 
 constexpr int kLanes = 1;
 constexpr bool kUnsignedDot = false;
+constexpr bool kPairProducts = false;
 constexpr int kMaxPanel = 4;
+constexpr int kFloatPanel = 4;
 
 using F32 = float;
 struct I32 {
