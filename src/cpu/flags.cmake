@@ -18,6 +18,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND amx_flags -Wno-maybe-uninitialized -Wno-uninitialized)
 endif()
 set(isa_optimisation -O3)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Sums stay where they are written: as trees, or put off until they are used, their terms outnumber the registers.
+  list(APPEND isa_optimisation -fno-tree-reassoc -fno-tree-ter)
+endif()
 if(SLUICE_SANITIZE)
   # Checks of undefined behaviour make these files take minutes and gigabytes to compile. Their code is checked in
   # the scalar instance of the same templates; here, memory is.

@@ -32,29 +32,34 @@ constexpr LevelTable make_levels() {
 }
 static constexpr LevelTable kLevelTable = make_levels();
 
-/// The eight quads of columns of a chunk, of the rows of `part`.
+/// Quad `i` of columns of a chunk, of the rows of `part`.
+template <CodedFormat F, int i>
+SLUICE_SIMD I32 code(const std::byte* chunk, int64_t part) {
+  const std::byte* lines = chunk + part * kLanes * 4;
+  I32 quad;
+  if constexpr (F.low_bits == 8) {
+    quad = load_bytes(lines + i * kLineBytes);
+    if constexpr (quads_signed(F)) quad = bit_xor(quad, every_byte(0x80));
+  } else if constexpr (F.low_bits == 4) {
+    quad = bit_and(shift<(i < 4 ? 0 : -4)>(load_bytes(lines + i % 4 * kLineBytes)), every_byte(15));
+  } else {
+    quad = bit_and(shift<-(i % 4 * 2)>(load_bytes(lines + i / 4 * kLineBytes)), every_byte(3));
+  }
+  if constexpr (F.high_bits == 1) {
+    const I32 high = load_bytes(lines + F.low_bits * kLineBytes);
+    quad = bit_or(quad, bit_and(shift<F.low_bits - i>(high), every_byte(1 << F.low_bits)));
+  } else if constexpr (F.high_bits == 2) {
+    const I32 high = load_bytes(lines + (F.low_bits + i / 4) * kLineBytes);
+    quad = bit_or(quad, bit_and(shift<F.low_bits - i % 4 * 2>(high), every_byte(3 << F.low_bits)));
+  }
+  if constexpr (F.levels) quad = lookup(load_levels(kLevelTable.level), quad);
+  return quad;
+}
+
+/// The eight quads of a chunk.
 template <CodedFormat F>
 SLUICE_SIMD void codes(const std::byte* chunk, int64_t part, I32 (&quad)[kQuads]) {
-  const std::byte* lines = chunk + part * kLanes * 4;
-  unroll<kQuads>([&](auto index) {
-    constexpr int i = decltype(index)::value;
-    if constexpr (F.low_bits == 8) {
-      quad[i] = load_bytes(lines + i * kLineBytes);
-      if constexpr (quads_signed(F)) quad[i] = bit_xor(quad[i], every_byte(0x80));
-    } else if constexpr (F.low_bits == 4) {
-      quad[i] = bit_and(shift<(i < 4 ? 0 : -4)>(load_bytes(lines + i % 4 * kLineBytes)), every_byte(15));
-    } else {
-      quad[i] = bit_and(shift<-(i % 4 * 2)>(load_bytes(lines + i / 4 * kLineBytes)), every_byte(3));
-    }
-    if constexpr (F.high_bits == 1) {
-      const I32 high = load_bytes(lines + F.low_bits * kLineBytes);
-      quad[i] = bit_or(quad[i], bit_and(shift<F.low_bits - i>(high), every_byte(1 << F.low_bits)));
-    } else if constexpr (F.high_bits == 2) {
-      const I32 high = load_bytes(lines + (F.low_bits + i / 4) * kLineBytes);
-      quad[i] = bit_or(quad[i], bit_and(shift<F.low_bits - i % 4 * 2>(high), every_byte(3 << F.low_bits)));
-    }
-    if constexpr (F.levels) quad[i] = lookup(load_levels(kLevelTable.level), quad[i]);
-  });
+  unroll<kQuads>([&](auto i) { quad[i.value] = code<F, decltype(i)::value>(chunk, part); });
 }
 
 /// Scales and offsets of a block's groups: x = scale[g] * code + min[g].

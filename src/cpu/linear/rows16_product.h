@@ -125,15 +125,77 @@ SLUICE_SIMD V dot(V sum, const V* quad, const int8_t* x) {
   return sum;
 }
 
-/// sum += the chunk's products, `Quads` of them from `First` on, with one scale.
+/// sum += the products of a group of a chunk's columns, the `Quads` quads from `First` on, with one scale.
 template <CodedFormat F, int First, int Quads>
-SLUICE_SIMD void add_products(const I32 (&quad)[kQuads], const ActivationBlock& x, F32 scale, F32 min,
-                              F32& sum) {
+SLUICE_SIMD void add_group(const I32 (&quad)[kQuads], const ActivationBlock& x, F32 scale, F32 min,
+                           F32& sum) {
   constexpr int kHalf = First / 4;
   const I32 none = set1(sums_of(F) == Sums::with_bias ? x.correction[kHalf] : 0);
   const I32 products = dot<F, Quads>(none, quad + First, x.q + 4 * First);
   sum = fma(to_f32(products), mul(scale, set1(x.d)), sum);
   if constexpr (F.has_min()) sum = fma(min, set1(x.d_sum[kHalf]), sum);
+}
+
+/// sum[p][r] += the products of `Quads` quads from `First` on, of part + p, with the x of row r beside them:
+/// as dot(), but each quad of x is fetched once for all parts, and each quad of codes once for all rows.
+template <CodedFormat F, int First, int Quads, int R, typename V>
+SLUICE_SIMD void dot_together(const std::byte* chunk, int64_t part, const ActivationBlock* x,
+                              V (&sum)[kTogether][R]) {
+  constexpr bool kPairs = kPairProducts && !quads_signed(F);
+  constexpr int kAtOnce = kPairs && quads_in_pairs(F) < Quads ? quads_in_pairs(F) : Quads;
+  unroll<Quads / kAtOnce>([&](auto index) {
+    V pairs[kTogether][R];
+    unroll<kAtOnce>([&](auto next) {
+      constexpr int j = decltype(next)::value;
+      constexpr int i = First + decltype(index)::value * kAtOnce + j;
+      V w[kTogether];
+      unroll<kTogether>([&](auto p) { w[p.value] = code<F, i>(chunk, part + p.value); });
+      unroll<R>([&](auto row) {
+        constexpr int r = decltype(row)::value;
+        const V quad = splat_bytes(x[r].q + 4 * i);
+        unroll<kTogether>([&](auto together) {
+          constexpr int p = decltype(together)::value;
+          if constexpr (kPairs) {
+            const V products = pair_products(w[p], quad);
+            pairs[p][r] = j == 0 ? products : add_pairs(pairs[p][r], products);
+          } else if constexpr (quads_signed(F)) {
+            sum[p][r] = dot_signed(sum[p][r], w[p], quad);
+          } else {
+            sum[p][r] = dot_unsigned(sum[p][r], w[p], quad);
+          }
+        });
+      });
+    });
+    if constexpr (kPairs) {
+      unroll<kTogether * R>([&](auto output) {
+        constexpr int p = decltype(output)::value / R, r = decltype(output)::value % R;
+        sum[p][r] = add_widened(sum[p][r], pairs[p][r]);
+      });
+    }
+  });
+}
+
+/// The same for R rows of x and kTogether vectors of outputs.
+template <CodedFormat F, int First, int Quads, int R>
+SLUICE_SIMD void add_group(const std::byte* chunk, int64_t part, const ActivationBlock* x,
+                           const F32 (&scale)[kTogether], const F32 (&min)[kTogether],
+                           F32 (&sum)[kTogether][R]) {
+  constexpr int kHalf = First / 4;
+  I32 products[kTogether][R];
+  unroll<kTogether * R>([&](auto output) {
+    constexpr int p = decltype(output)::value / R, r = decltype(output)::value % R;
+    products[p][r] = set1(sums_of(F) == Sums::with_bias ? x[r].correction[kHalf] : 0);
+  });
+  dot_together<F, First, Quads>(chunk, part, x, products);
+  unroll<R>([&](auto row) {
+    constexpr int r = decltype(row)::value;
+    const F32 d = set1(x[r].d);
+    unroll<kTogether>([&](auto together) {
+      constexpr int p = decltype(together)::value;
+      sum[p][r] = fma(to_f32(products[p][r]), mul(scale[p], d), sum[p][r]);
+      if constexpr (F.has_min()) sum[p][r] = fma(min[p], set1(x[r].d_sum[kHalf]), sum[p][r]);
+    });
+  });
 }
 
 /// Column `column` (0..3) of a quad as floats, scaled: value() of a column known at run time only.
@@ -167,46 +229,63 @@ SLUICE_SIMD void prefetch_ahead(const std::byte* begin, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(begin + i + kPrefetchBytes);
 }
 
-/// sum[r] = the R outputs of the panel for the rows of `part` of a tile.
+/// sum += the R outputs of the panel for the rows of kTogether parts of a tile.
 template <CodedFormat F, int R>
 SLUICE_SIMD void multiply_int8(const std::byte* tile, int64_t part, int64_t k, const std::byte* prepared,
-                               F32 (&sum)[R]) {
+                               F32 (&sum)[kTogether][R]) {
+  constexpr int kGroups = static_cast<int>(kChunk) / F.group;  // of a chunk
   const auto* x = reinterpret_cast<const ActivationBlock*>(prepared);
   const auto* const outliers = reinterpret_cast<const Outlier*>(x + R * (k / kChunk));
   const Outlier* next = outliers;
-  F32 taken[kMaxPanel];
-  unroll<R>([&](auto row) { taken[decltype(row)::value] = zero(); });
+  F32 taken[kTogether][kMaxPanel];
+  for (auto& rows : taken) {
+    for (F32& t : rows) t = zero();
+  }
   for (int64_t i = 0; i < k; i += F.elems, tile += F.tile_bytes()) {
-    F32 scale[F.groups()], min[F.groups()];
-    scales<F>(tile, part, scale, min);
+    F32 scale[kTogether][F.groups()], min[kTogether][F.groups()];
+    unroll<kTogether>([&](auto p) { scales<F>(tile, part + p.value, scale[p.value], min[p.value]); });
     for (int c = 0; c < F.chunks(); ++c, x += R) {
       if constexpr (R >= kPrefetchRows) {
         constexpr int64_t kShare = F.tile_bytes() / F.chunks();
         prefetch_ahead(tile + c * kShare, kShare);
       }
-      I32 quad[kQuads];
-      codes<F>(tile + F.chunks_offset() + c * F.chunk_bytes(), part, quad);
-      unroll<R>([&](auto row) {
-        constexpr int r = decltype(row)::value;
-        if constexpr (F.group == kChunk) {
-          add_products<F, 0, 8>(quad, x[r], scale[c], min[c], sum[r]);
-        } else {
-          add_products<F, 0, 4>(quad, x[r], scale[2 * c], min[2 * c], sum[r]);
-          add_products<F, 4, 4>(quad, x[r], scale[2 * c + 1], min[2 * c + 1], sum[r]);
-        }
-      });
+      const std::byte* const chunk = tile + F.chunks_offset() + c * F.chunk_bytes();
+      if constexpr (kTogether == 1) {
+        I32 quad[kQuads];
+        codes<F>(chunk, part, quad);
+        unroll<R>([&](auto row) {
+          constexpr int r = decltype(row)::value;
+          unroll<kGroups>([&](auto group) {
+            constexpr int g = decltype(group)::value, kOf = kQuads / kGroups;
+            const int at = c * kGroups + g;
+            add_group<F, g * kOf, kOf>(quad, x[r], scale[0][at], min[0][at], sum[0][r]);
+          });
+        });
+      } else {
+        unroll<kGroups>([&](auto group) {
+          constexpr int g = decltype(group)::value, kOf = kQuads / kGroups;
+          F32 of_group[kTogether], min_of_group[kTogether];
+          for (int p = 0; p < kTogether; ++p) {
+            of_group[p] = scale[p][c * kGroups + g];
+            min_of_group[p] = min[p][c * kGroups + g];
+          }
+          add_group<F, g * kOf, kOf>(chunk, part, x, of_group, min_of_group, sum);
+        });
+      }
       const Outlier* end = outliers + x->outliers_end;
       if (__builtin_expect(next != end, 0)) {
-        constexpr int kGroups = static_cast<int>(kChunk) / F.group;
-        add_outliers<F>(next, end, quad, scale + c * kGroups, min + c * kGroups, taken);
+        for (int p = 0; p < kTogether; ++p) {
+          I32 quad[kQuads];
+          codes<F>(chunk, part + p, quad);
+          add_outliers<F>(next, end, quad, scale[p] + c * kGroups, min[p] + c * kGroups, taken[p]);
+        }
         next = end;
       }
     }
   }
-  unroll<R>([&](auto row) {
-    constexpr int r = decltype(row)::value;
-    sum[r] = add(sum[r], taken[r]);
-  });
+  for (int p = 0; p < kTogether; ++p) {
+    for (int r = 0; r < R; ++r) sum[p][r] = add(sum[p][r], taken[p][r]);
+  }
 }
 
 /// The rows of `part` of one block as floats, (elems, kLanes), `Stride` vectors apart: exactly what the
@@ -315,8 +394,7 @@ static void multiply_tiles_int8(const ProductCall& c, int64_t begin, int64_t end
   multiply_tiles<kMaxPanel>(
       c, c.k / F.elems * F.tile_bytes(), int8_row_bytes(c.k), begin, end,
       [](auto panel, const std::byte* tile, int64_t part, int64_t k, const std::byte* x, auto& sum) {
-        for (int p = 0; p < kTogether; ++p)
-          multiply_int8<F, decltype(panel)::value>(tile, part + p, k, x, sum[p]);
+        multiply_int8<F, decltype(panel)::value>(tile, part, k, x, sum);
       });
 }
 
