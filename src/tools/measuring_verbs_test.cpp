@@ -224,7 +224,7 @@ TEST_F(MeasuringVerbs, InspectPrintsTheValues) {
   EXPECT_GT(weights, 0u);
   EXPECT_LE(weights, json["memory"]["weights"].get<uint64_t>());
   for (const Json& t : json["tensors"]["checkpoint"])
-    EXPECT_NE(std::find(used.begin(), used.end(), t["name"]), used.end()) << t["name"];
+    EXPECT_NE(std::find(used.begin(), used.end(), t["name"].get<std::string>()), used.end()) << t["name"];
 }
 
 TEST_F(MeasuringVerbs, InspectSumsUpWithoutASection) {

@@ -41,7 +41,7 @@ TEST(Chat, WholeAnswerHasTheShapeThatClientsRead) {
     EXPECT_LE(token["logprob"].get<double>(), 0);
     EXPECT_TRUE(token["bytes"].is_array());
   }
-  EXPECT_EQ(joined, choice["message"]["content"]);
+  EXPECT_EQ(choice["message"]["content"], joined);
   // "user: hi<|end|>assistant: "
   EXPECT_EQ(
       dump_json(j["usage"]),

@@ -42,7 +42,7 @@ std::vector<Json> events_of(const Response& r) {
 std::vector<std::string> types_of(const std::vector<Json>& events) {
   std::vector<std::string> out;
   for (const Json& e : events) {
-    if (out.empty() || out.back() != e["type"]) out.push_back(e["type"]);  // deltas once
+    if (out.empty() || e["type"] != out.back()) out.push_back(e["type"]);  // deltas once
   }
   return out;
 }
@@ -74,7 +74,7 @@ TEST(Responses, WholeOneHasTheShapeThatClientsRead) {
   EXPECT_TRUE(part["text"] == "\"a\"" || part["text"] == "\"b\"") << part;
   std::string joined;
   for (const Json& token : part["logprobs"]) joined += token["token"].get<std::string>();
-  EXPECT_EQ(joined, part["text"]);
+  EXPECT_EQ(part["text"], joined);
   // "system: be brief<|end|>user: hi<|end|>assistant: "
   EXPECT_EQ(j["usage"]["input_tokens"], 37);
   EXPECT_EQ(j["usage"]["total_tokens"], 37 + j["usage"]["output_tokens"].get<int>());
