@@ -156,7 +156,11 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 TEST(Run, LogitsInSlicesAreThoseInOne) {
-  Rig wide({}, {}, {.logit_rows = kTokens}), narrow({}, {}, {.logit_rows = 3});
+  TinyProgram::Options in_one, in_slices;
+  in_one.recipe.batch_invariant = in_slices.recipe.batch_invariant = true;
+  in_one.logit_rows = kTokens;
+  in_slices.logit_rows = 3;
+  Rig wide({}, {}, in_one), narrow({}, {}, in_slices);
   EXPECT_EQ(logits_of(wide, 0, kTokens), logits_of(narrow, 0, kTokens));
 }
 

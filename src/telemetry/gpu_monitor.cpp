@@ -68,19 +68,20 @@ Status GpuMonitor::find_gpus() {
 }
 
 void GpuMonitor::watch_for_xids() {
-  if (!nvml_->create_event_set || !nvml_->register_events || !nvml_->wait_for_event) return;
-  if (nvml_->create_event_set(&events_) != Nvml::kSuccess) {
-    events_ = nullptr;
-    return;
-  }
+  const Nvml& n = *nvml_;
+  if (!n.create_event_set || !n.register_events || !n.wait_for_event || !n.free_event_set) return;
+  Nvml::EventSet events = nullptr;
+  if (n.create_event_set(&events) != Nvml::kSuccess) return;
+  events_ = {events, n.free_event_set};
   // A GPU that reports none refuses; the others are watched all the same.
-  for (const Gpu& gpu : gpus_) nvml_->register_events(gpu.device, Nvml::kXidEvent, events_);
+  for (const Gpu& gpu : gpus_) n.register_events(gpu.device, Nvml::kXidEvent, events);
 }
 
 void GpuMonitor::take_xids() {
   constexpr int kMost = 1000;  // in one sample: a broken GPU may report without end
   Nvml::Event event{};
-  for (int i = 0; i < kMost && events_ && nvml_->wait_for_event(events_, &event, 0) == Nvml::kSuccess; ++i) {
+  for (int i = 0; i < kMost && events_ && nvml_->wait_for_event(events_.get(), &event, 0) == Nvml::kSuccess;
+       ++i) {
     for (Gpu& gpu : gpus_) {
       if (gpu.device != event.device || event.type != Nvml::kXidEvent) continue;
       gpu.fixed.last_xid = static_cast<int>(event.data);

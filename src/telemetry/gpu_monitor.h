@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "base/fields.h"
@@ -63,7 +65,8 @@ class GpuMonitor {
 
   const Nvml* nvml_;
   std::vector<Gpu> gpus_;
-  Nvml::EventSet events_ = nullptr;
+  std::unique_ptr<std::remove_pointer_t<Nvml::EventSet>, Nvml::Code (*)(Nvml::EventSet)> events_{nullptr,
+                                                                                                 nullptr};
 };
 
 }  // namespace sluice::telemetry

@@ -23,6 +23,7 @@ struct Driver {
   Nvml::Code count_code = Nvml::kSuccess, power_code = Nvml::kSuccess;
   unsigned long long reasons = 0;
   std::deque<std::pair<unsigned, unsigned long long>> xids;  // (GPU, Xid) that are reported next
+  int event_sets = 0;                                        // that nobody has freed
 };
 Driver driver;
 
@@ -81,6 +82,11 @@ Nvml fake() {
   };
   n.create_event_set = [](Nvml::EventSet* set) {
     *set = reinterpret_cast<Nvml::EventSet>(uintptr_t{1});
+    ++driver.event_sets;
+    return Nvml::kSuccess;
+  };
+  n.free_event_set = [](Nvml::EventSet) {
+    --driver.event_sets;
     return Nvml::kSuccess;
   };
   n.register_events = [](Nvml::Device, unsigned long long, Nvml::EventSet) { return Nvml::kSuccess; };
@@ -96,6 +102,7 @@ Nvml fake() {
 class GpuMonitorTest : public ::testing::Test {
  protected:
   void SetUp() override { driver = {}; }
+  void TearDown() override { EXPECT_EQ(driver.event_sets, 0); }
   std::vector<GpuSample> sample() {
     auto monitor = GpuMonitor::open(nvml_);
     EXPECT_TRUE(monitor.ok()) << monitor.status().message();

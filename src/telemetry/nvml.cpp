@@ -34,6 +34,7 @@ Result<const Nvml*> load() {
   find(library, "nvmlEventSetCreate", n.create_event_set);
   find(library, "nvmlDeviceRegisterEvents", n.register_events);
   find(library, "nvmlEventSetWait_v2", n.wait_for_event);
+  find(library, "nvmlEventSetFree", n.free_event_set);
   if (!n.init || !n.error_string || !n.device_count || !n.device || !n.name || !n.uuid)
     return unsupported("NVML ({}) lacks functions that every driver of the last ten years has", kLibrary);
   if (const Nvml::Code code = n.init(); code != Nvml::kSuccess)

@@ -47,6 +47,7 @@ struct Nvml {
   Code (*create_event_set)(EventSet*) = nullptr;
   Code (*register_events)(Device, unsigned long long types, EventSet) = nullptr;
   Code (*wait_for_event)(EventSet, Event*, unsigned milliseconds) = nullptr;
+  Code (*free_event_set)(EventSet) = nullptr;
 };
 
 /// The machine's library, loaded once and initialised; or one sentence that says why there is none.

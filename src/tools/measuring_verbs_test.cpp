@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "cpu/features.h"
 #include "model/testing/tiny_checkpoint.h"
 #include "tools/measure.h"
 #include "tools/testing/binary.h"
@@ -88,7 +89,11 @@ TEST_F(MeasuringVerbs, BenchMeasuresEachLoad) {
     EXPECT_EQ(row["n"], 4);
     expect_spread(row["tok_s"]);
     EXPECT_GT(row["share_of_bandwidth"].get<double>(), 0);
-    EXPECT_EQ(row["batch_invariant_cost"].get<double>(), 0);  // CPU kernels are the same with and without
+    // Without tile registers the kernels are the same with and without.
+    if (cpu::detect_features().isa < cpu::Isa::amx) {
+      EXPECT_EQ(row["batch_invariant_cost"].get<double>(), 0);
+    }
+    EXPECT_LT(row["batch_invariant_cost"].get<double>(), 1);
   }
   // Both say how long the first prompt took, by its median.
   EXPECT_NEAR(json["ttft_ms"].get<double>(), 8e3 / json["prefill"][0]["tok_s"]["median"].get<double>(), 1e-6);

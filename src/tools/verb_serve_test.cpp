@@ -256,7 +256,7 @@ TEST(Signals, AnEngineWhoseFileIsCutShortEndsItWithASentence) {
   ServerProcess server({engine, "--port", "0"});
   for (const auto& block : std::filesystem::directory_iterator(engine + "/blocks"))
     std::filesystem::resize_file(block.path(), 0);
-  server.client().send(post_bytes("/v1/completions", R"({"prompt":"a","max_tokens":1})"));
+  EXPECT_EQ(server.client().post("/v1/completions", R"({"prompt":"a","max_tokens":1})").status, 0);
   const Outcome o = server.wait();
   EXPECT_EQ(o.code, 2) << o.signal;
   EXPECT_THAT(o.err, HasSubstr("cut short or could not be read while in use: restore it"));
