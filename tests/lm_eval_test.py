@@ -49,7 +49,8 @@ def main():
                                                    disable_tqdm=True)[0] or "x"))
     worst = 0.0
     for batch_size, concurrent in ((1, 1), (4, 1), (1, 4)):
-        served = LocalCompletionsAPI(base_url=url + "/v1/completions", model="any", tokenizer=folder, max_length=200,
+        # Of its max_length lm-eval keeps one token for an answer and one for the context: windows of 200 either way.
+        served = LocalCompletionsAPI(base_url=url + "/v1/completions", model="any", tokenizer=folder, max_length=202,
                                      batch_size=batch_size, num_concurrent=concurrent)
         got, want = likelihoods(served, pairs), likelihoods(reference, pairs)
         for (a, a_greedy), (b, b_greedy), pair in zip(got, want, pairs):
