@@ -9,6 +9,7 @@ CudaDevice::CudaDevice() {
   info_.features = fmt::format("sm_{}{}", p.major, p.minor);
   info_.parallelism = p.multiprocessors;
   info_.memory_bytes = p.memory_bytes;
+  info_.stream_bytes = CudaStream::kCounterBytes;
 }
 
 Result<device::Buffer> CudaDevice::allocate(size_t bytes, const std::string& what) {

@@ -22,11 +22,16 @@ class CudaRecording final : public device::Recording {
 /// it.
 class CudaStream final : public device::Stream {
  public:
-  CudaStream() : queue_(make_queue()) {}
+  explicit CudaStream(bool has_kernels = true) : queue_(make_queue()) {
+    if (!has_kernels) return;
+    counters_ = allocate_device(kCounterBytes);
+    if (counters_ == nullptr) throw CudaError("the GPU has no memory left for a stream");
+  }
   CudaStream(const CudaStream&) = delete;
   ~CudaStream() override {
     destroy(queue_);
     destroy_event(reached_);
+    free_device(counters_);
   }
 
   void synchronize() override { cuda::synchronize(queue_); }
@@ -42,13 +47,13 @@ class CudaStream final : public device::Stream {
     cuda::replay(queue_, static_cast<const CudaRecording&>(recording).graph());
   }
   Queue queue() const { return queue_; }
-  uint32_t* counters() const { return static_cast<uint32_t*>(counters_.get()); }
+  uint32_t* counters() const { return static_cast<uint32_t*>(counters_); }
+  static constexpr size_t kCounterBytes = kCounters * sizeof(uint32_t);
 
  private:
   Queue queue_;
   // (kCounters) zeros between kernels: how many blocks have left their share of a result.
-  std::unique_ptr<void, void (*)(void*)> counters_{allocate_device(kCounters * sizeof(uint32_t)),
-                                                   free_device};
+  void* counters_ = nullptr;
   void* reached_ = make_event();  // of the stream that was followed last
 };
 
@@ -62,6 +67,7 @@ class CudaDevice final : public device::Device {
   void free(void* data, size_t) override { free_device(data); }
   void free_host(void* data, size_t) override { free_pinned(data); }
   std::unique_ptr<device::Stream> make_stream() override { return std::make_unique<CudaStream>(); }
+  std::unique_ptr<device::Stream> make_copy_stream() override { return std::make_unique<CudaStream>(false); }
   bool shares_host_memory() const override { return false; }
 
  private:

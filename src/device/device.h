@@ -20,6 +20,7 @@ struct DeviceInfo {
   std::string features;       // what kernels may use, e.g. "avx2 avx512 vnni"
   int parallelism = 1;        // threads (cpu) or SMs (cuda)
   uint64_t memory_bytes = 0;  // usable memory
+  uint64_t stream_bytes = 0;  // of it that each stream takes, unless it only copies
 };
 
 /// Work that was recorded once and can be queued again as one piece (a CUDA graph). It reads the same
@@ -96,6 +97,8 @@ class Device {
   virtual void free_host(void* data, size_t bytes) { free(data, bytes); }
 
   virtual std::unique_ptr<Stream> make_stream() = 0;
+  /// One that is given no kernels.
+  virtual std::unique_ptr<Stream> make_copy_stream() { return make_stream(); }
 
   /// Whether kernels may read host memory such as a mapped file directly.
   virtual bool shares_host_memory() const = 0;

@@ -18,7 +18,7 @@ Result<Executor> Executor::create(LoadedModel& model) {
   SLUICE_ASSIGN(executor.sample_, model.backend().kernels.select<ops::Sample>({vocab}, {}));
   SLUICE_ASSIGN(executor.samples_, SampleStage::make(device, model.recipe().max_sequences,
                                                      model.program().limits.logits, vocab));
-  for (auto& stream : executor.fetched_) stream = device.make_stream();
+  for (auto& stream : executor.fetched_) stream = device.make_copy_stream();
   return executor;
 }
 

@@ -20,7 +20,7 @@ std::string MemoryPlan::summary() const {
   const auto mib = [](uint64_t bytes) { return (bytes + (1 << 20) - 1) >> 20; };
   return fmt::format(
       "weights {} MiB, KV cache {}, activations and workspace {}, inputs and results of a step {}",
-      mib(weights), mib(kv_bytes()), mib(activations + workspace), mib(batch + sampling));
+      mib(weights), mib(kv_bytes()), mib(activations + workspace), mib(batch + sampling + stream));
 }
 
 namespace {
@@ -120,6 +120,7 @@ Status LoadedModel::plan_memory() {
   plan_.batch = BatchStage::bytes(recipe_, program_.groups.size());
   if (!backend_.device->shares_host_memory()) {
     plan_.sampling = SampleStage::device_bytes(recipe_.max_sequences);
+    plan_.stream = backend_.device->info().stream_bytes;
     plan_.pinned =
         2 * plan_.batch + SampleStage::host_bytes(recipe_.max_sequences, program_.limits.logits, spec_.vocab);
   }

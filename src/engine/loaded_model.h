@@ -28,12 +28,15 @@ struct MemoryPlan {
   std::vector<Group> kv;
   uint64_t batch = 0;      // page tables and other inputs of a step
   uint64_t sampling = 0;   // ids of sampled tokens, where the device has memory of its own
+  uint64_t stream = 0;     // what the device keeps for the queue of steps
   uint64_t pinned = 0;     // of the host, for copies to and from such a device
   uint64_t tokenizer = 0;  // tables of the tokenizer, as it reports them
 
   uint64_t kv_bytes() const;
   /// In the device's memory.
-  uint64_t on_device() const { return weights + activations + workspace + kv_bytes() + batch + sampling; }
+  uint64_t on_device() const {
+    return weights + activations + workspace + kv_bytes() + batch + sampling + stream;
+  }
   uint64_t total() const { return on_device() + streamed + pinned + tokenizer; }
   /// "weights 14 MiB, KV cache 3 MiB, ...": what a refusal shows.
   std::string summary() const;

@@ -248,7 +248,7 @@ TEST(Remote, RefusesAModelThatDoesNotFitWithThePlan) {
   };
   const Remote fits;
   const MemoryPlan& plan = fits.core->model().plan();
-  const uint64_t needed = plan.on_device(), by_model = needed - plan.batch - plan.sampling;
+  const uint64_t needed = plan.on_device(), by_model = needed - plan.batch - plan.sampling - plan.stream;
   for (const bool known : {true, false}) {  // that memory is short, or found out while it is taken
     auto control = std::make_shared<RemoteControl>();
     if (known) control->capacity = needed - 1;

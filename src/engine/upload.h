@@ -21,7 +21,7 @@ class Uploader {
       if (!device.shares_host_memory()) {
         SLUICE_ASSIGN(lane.pinned, device.allocate_host(kPiece, "loading weights"));
       }
-      lane.stream = device.make_stream();
+      lane.stream = device.make_copy_stream();
     }
     return uploader;
   }

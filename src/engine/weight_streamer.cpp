@@ -10,7 +10,7 @@ WeightStreamer::WeightStreamer(device::Device& device, const WeightPlaces& place
                                const std::byte* host)
     : places_(places), slots_(slots), host_(host) {
   SLUICE_CHECK(places.streamed.size() > 2, "{} layers are streamed through 2 slots", places.streamed.size());
-  for (auto& stream : copies_) stream = device.make_stream();
+  for (auto& stream : copies_) stream = device.make_copy_stream();
 }
 
 void WeightStreamer::bring(size_t index) {

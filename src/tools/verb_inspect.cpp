@@ -53,6 +53,7 @@ Section memory_section(const engine::MemoryPlan& plan) {
   row("batch", "page tables and inputs of a step", plan.batch);
   if (plan.pinned > 0) {
     row("sampling", "ids of sampled tokens", plan.sampling);
+    row("stream", "counters of the queue of steps", plan.stream);
     row("pinned", "of the host: inputs, ids and logits of a step", plan.pinned);
   }
   row("tokenizer", "", plan.tokenizer);
@@ -65,6 +66,7 @@ Section memory_section(const engine::MemoryPlan& plan) {
            {"kv", std::move(kv)},
            {"batch", plan.batch},
            {"sampling", plan.sampling},
+           {"stream", plan.stream},
            {"pinned", plan.pinned},
            {"tokenizer", plan.tokenizer},
            {"total", plan.total()}},

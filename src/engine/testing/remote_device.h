@@ -44,7 +44,13 @@ class RemoteRecording final : public device::Recording {
 
 class RemoteStream final : public device::Stream {
  public:
-  explicit RemoteStream(std::shared_ptr<RemoteControl> control) : control_(std::move(control)) {}
+  /// Of its device's memory it takes `bytes`.
+  RemoteStream(std::shared_ptr<RemoteControl> control, uint64_t bytes)
+      : control_(std::move(control)), bytes_(bytes) {
+    control_->device_bytes += bytes_;
+  }
+  RemoteStream(const RemoteStream&) = delete;
+  ~RemoteStream() override { control_->device_bytes -= bytes_; }
 
   const std::shared_ptr<RemoteControl>& control() const { return control_; }
   void queue(Work work) { queue(Item{std::move(work)}); }
@@ -123,6 +129,7 @@ class RemoteStream final : public device::Stream {
   }
 
   std::shared_ptr<RemoteControl> control_;
+  uint64_t bytes_;
   std::deque<Item> queue_;
   int64_t queued_ = 0, done_ = 0;  // works so far
   RemoteRecording* recording_ = nullptr;
@@ -134,6 +141,7 @@ class RemoteDevice final : public device::Device {
     info_.kind = "remote";
     info_.name = "a device for tests";
     info_.memory_bytes = control_->capacity;
+    info_.stream_bytes = 4096;
   }
   const device::DeviceInfo& info() const override { return info_; }
   Result<device::Buffer> allocate(size_t bytes, const std::string& what) override {
@@ -154,7 +162,12 @@ class RemoteDevice final : public device::Device {
     control_->host_bytes -= bytes;
     std::free(data);
   }
-  std::unique_ptr<device::Stream> make_stream() override { return std::make_unique<RemoteStream>(control_); }
+  std::unique_ptr<device::Stream> make_stream() override {
+    return std::make_unique<RemoteStream>(control_, info_.stream_bytes);
+  }
+  std::unique_ptr<device::Stream> make_copy_stream() override {
+    return std::make_unique<RemoteStream>(control_, 0);
+  }
   bool shares_host_memory() const override { return false; }
 
  private:
