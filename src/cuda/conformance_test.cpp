@@ -136,6 +136,9 @@ void mirror(Mirror& m, Problem<ops::Sample>& p, ops::Sample::Args& a) {
   m.in(a.x);
   a.choices = m.in(a.choices, p.choices.size() * sizeof(ops::Choice));
   a.out = m.in(a.out, p.tokens.size() * sizeof(int32_t));
+  a.seen = m.in(a.seen, p.seen.size() * sizeof(ops::Seen));
+  a.biases = m.in(a.biases, p.biases.size() * sizeof(ops::Bias));
+  a.logprobs = m.in(a.logprobs, p.logprobs.size() * sizeof(ops::Logprobs));
 }
 void mirror(Mirror& m, Problem<ops::RopeKv>& p, ops::RopeKv::Args& a) {
   a.on_device = m.sequences(a.sequences, p.rows);

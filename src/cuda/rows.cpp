@@ -105,7 +105,10 @@ void register_row_kernels(ops::Kernels& kernels) {
                                       .limit = a.limit,
                                       .choices = a.choices,
                                       .count = a.count,
-                                      .out = a.out});
+                                      .out = a.out,
+                                      .seen = a.seen,
+                                      .biases = a.biases,
+                                      .logprobs = a.logprobs});
           }});
 }
 

@@ -201,8 +201,10 @@ void Core::commit(const sched::StepResult& result, std::vector<CoreEvent>& event
     CoreEvent event{running.id, update.token, std::nullopt, update.finish, std::move(update.error)};
     if (update.token >= 0) {
       running.tokens.push_back(update.token);
-      event.logprobs = std::move(running.context.logprobs);
-      running.context.logprobs.reset();
+      if (auto& logprobs = running.context.logprobs; !logprobs.empty()) {
+        event.logprobs = std::move(logprobs.front());
+        logprobs.pop_front();
+      }
     }
     // The output is whole: an end-of-sequence token would cost a step and say nothing.
     if (update.token >= 0 && !update.finish && running.sampler->exhausted()) {

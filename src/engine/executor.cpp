@@ -16,8 +16,8 @@ Result<Executor> Executor::create(LoadedModel& model) {
   if (device.shares_host_memory()) return executor;
   const int64_t vocab = model.spec().vocab;
   SLUICE_ASSIGN(executor.sample_, model.backend().kernels.select<ops::Sample>({vocab}, {}));
-  SLUICE_ASSIGN(executor.samples_, SampleStage::make(device, model.recipe().max_sequences,
-                                                     model.program().limits.logits, vocab));
+  SLUICE_ASSIGN(executor.samples_, SampleStage::make(device, {model.recipe().max_sequences,
+                                                              model.program().limits.logits, vocab}));
   for (auto& stream : executor.fetched_) stream = device.make_copy_stream();
   return executor;
 }
@@ -48,9 +48,12 @@ void Executor::fill(const Step& step) {
       stage_->add_logit_row(first_row + i);
       logit_uses_.push_back({e, entry.first + i, entry.sample && i + 1 == entry.count});
     }
-    if (const auto choice = choice_on_device(entry, step.context(entry))) {
+    const sampling::Sampler& sampler = *step.context(entry).sampler;
+    if (samples_ && entry.joins && sampler.has_past()) samples_->put_past(*stream_, entry.slot, sampler);
+    if (auto choice = choice_on_device(entry, step.context(entry))) {
+      choice->row = stage_->logit_rows() - 1;
+      if (choice->penalises() || choice->biases > 0) choice->slot = entry.slot;
       stage_->choice(sequence) = *choice;
-      stage_->choice(sequence).row = stage_->logit_rows() - 1;
     }
   }
 }
@@ -140,7 +143,7 @@ bool Executor::can_run_on(const sched::StepPlan& plan, const ContextOf& context_
 std::optional<ops::Choice> Executor::choice_on_device(const sched::StepEntry& entry,
                                                       const SequenceContext& context) const {
   if (sample_ == nullptr || !entry.sample || context.on_logits) return std::nullopt;
-  return context.sampler->plain_choice(static_cast<int>(running_.size()));
+  return context.sampler->choice_elsewhere(static_cast<int>(running_.size()));
 }
 
 // The same slots in the same rows, each with the token that the step before samples.
@@ -159,14 +162,21 @@ void Executor::run_on(const Step& step) {
   const int32_t rows = recorded_rows(step.plan);
   const program::Batch batch = padded_batch(rows);
   if (!running_.empty()) {
-    stream_->copy(stage_->device_ids(), samples_->device_ids(), SampleStage::device_bytes(count));
+    stream_->copy(stage_->device_ids(), samples_->device_ids(), static_cast<size_t>(count) * sizeof(int32_t));
     stream_->follow(*fetched_[static_cast<size_t>(turn_)]);  // before the samples are overwritten
   }
   queue_recorded(batch, rows, step.vocab_limit);
   turn_ = 1 - turn_;
   device::Stream& fetched = *fetched_[static_cast<size_t>(turn_)];
   fetched.follow(*stream_);
-  samples_->fetch_ids(fetched, count, turn_);
+  samples_->fetch_results(fetched, count, turn_, reports(step.plan));
+}
+
+bool Executor::reports(const sched::StepPlan& plan) {
+  for (size_t e = 0; e < plan.entries.size(); ++e) {
+    if (stage_->choice(static_cast<int32_t>(e)).logprobs >= 0) return true;
+  }
+  return false;
 }
 
 sched::StepResult Executor::finish_oldest(const ContextOf& context_of) {
@@ -188,9 +198,8 @@ sched::StepResult Executor::finish_oldest(const ContextOf& context_of) {
     sched::EntryResult& out = result.entries.emplace_back();
     SequenceContext* context = context_of(entry.id);
     if (context == nullptr) continue;  // it ended meanwhile: nobody reads its share
-    auto sample = context->sampler->take(samples_->ids(step.turn)[i]);
-    out.status = sample.status();
-    if (sample.ok()) out.token = last_samples_[static_cast<size_t>(entry.slot)] = sample->token;
+    settle(entry, *context,
+           context->sampler->take(samples_->ids(step.turn)[i], samples_->logprobs(step.turn)[i]), out);
   }
   return result;
 }
@@ -251,8 +260,15 @@ void Executor::decode_recorded(const Step& step, int32_t rows) {
 void Executor::queue_sample(const Matrix& logits, size_t first, size_t begin, size_t end,
                             int32_t vocab_limit) {
   sample_->run({logits.cols},
-               {logits, static_cast<int64_t>(first), vocab_limit, stage_->device_choices() + begin,
-                static_cast<int64_t>(end - begin), samples_->device_ids() + begin},
+               {.x = logits,
+                .first_row = static_cast<int64_t>(first),
+                .limit = vocab_limit,
+                .choices = stage_->device_choices() + begin,
+                .count = static_cast<int64_t>(end - begin),
+                .out = samples_->device_ids() + begin,
+                .seen = samples_->device_seen(),
+                .biases = samples_->device_biases(),
+                .logprobs = samples_->device_logprobs() + begin},
                {*stream_});
 }
 
@@ -262,12 +278,12 @@ void Executor::sample(const Step& step, size_t first, const Matrix& logits, bool
   };
   if (sample_ == nullptr) {
     for (int64_t r = 0; r < logits.rows; ++r)
-      sample_row(step, use_of(r), {logits.f32(r), static_cast<size_t>(logits.cols)}, -1);
+      sample_row(step, use_of(r), {logits.f32(r), static_cast<size_t>(logits.cols)});
     return;
   }
   const size_t end = use_of(logits.rows - 1).entry + 1;
   if (!queued) queue_sample(logits, first, use_of(0).entry, end, step.vocab_limit);
-  samples_->fetch_ids(*stream_, static_cast<int64_t>(end), 0);
+  samples_->fetch_results(*stream_, static_cast<int64_t>(end), 0, reports(step.plan));
   const auto wanted = [&](const LogitRow& use) {
     return step.context(step.plan.entries[use.entry]).on_logits ||
            (use.sample && stage_->choice(static_cast<int32_t>(use.entry)).row < 0);
@@ -277,24 +293,28 @@ void Executor::sample(const Step& step, size_t first, const Matrix& logits, bool
   }
   stream_->synchronize();
   for (int64_t r = 0; r < logits.rows; ++r)
-    sample_row(step, use_of(r), wanted(use_of(r)) ? samples_->logits(r) : std::span<float>(),
-               samples_->ids(0)[use_of(r).entry]);
+    sample_row(step, use_of(r), wanted(use_of(r)) ? samples_->logits(r) : std::span<float>());
 }
 
-// Without logits, the token is `chosen`.
-void Executor::sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t chosen) {
-  SequenceContext& context = step.context(step.plan.entries[use.entry]);
+// Without logits, the device has chosen.
+void Executor::sample_row(const Step& step, const LogitRow& use, std::span<float> logits) {
+  const sched::StepEntry& entry = step.plan.entries[use.entry];
+  SequenceContext& context = step.context(entry);
   sched::EntryResult& out = step.result.entries[use.entry];
   if (context.on_logits) context.on_logits(use.position, logits);
   if (!use.sample || !out.status.ok()) return;
-  auto sample =
-      logits.empty() ? context.sampler->take(chosen) : context.sampler->choose(logits, step.vocab_limit);
-  if (!sample.ok()) {
-    out.status = sample.status();
-    return;
-  }
-  out.token = last_samples_[static_cast<size_t>(step.plan.entries[use.entry].slot)] = sample->token;
-  context.logprobs = std::move(sample->logprobs);
+  settle(entry, context,
+         logits.empty() ? context.sampler->take(samples_->ids(0)[use.entry], samples_->logprobs(0)[use.entry])
+                        : context.sampler->choose(logits, step.vocab_limit),
+         out);
+}
+
+void Executor::settle(const sched::StepEntry& entry, SequenceContext& context,
+                      Result<sampling::Sample> sample, sched::EntryResult& out) {
+  out.status = sample.status();
+  if (!sample.ok()) return;
+  out.token = last_samples_[static_cast<size_t>(entry.slot)] = sample->token;
+  if (sample->logprobs) context.logprobs.push_back(*std::move(sample->logprobs));
 }
 
 std::vector<float> Executor::read(const Matrix& m) {

@@ -23,7 +23,7 @@ struct SequenceContext {
   bool long_rope = false;                // it runs on the rope's long frequencies
   /// Called with the logits of each position for which they were computed, before sampling; may be empty.
   std::function<void(int position, std::span<const float> logits)> on_logits;
-  std::optional<sampling::TokenLogprobs> logprobs;  // of the token sampled last
+  std::deque<sampling::TokenLogprobs> logprobs;  // of tokens that were sampled and not yet taken in, by age
 };
 
 class Executor {
@@ -97,7 +97,12 @@ class Executor {
   void sample(const Step& step, size_t first, const Matrix& logits, bool queued);
   /// Queues the device's choices for entries [begin, end) from logits of rows from `first` on.
   void queue_sample(const Matrix& logits, size_t first, size_t begin, size_t end, int32_t vocab_limit);
-  void sample_row(const Step& step, const LogitRow& use, std::span<float> logits, int32_t chosen);
+  void sample_row(const Step& step, const LogitRow& use, std::span<float> logits);
+  /// Whether the choices of the step that was filled last report log-probabilities.
+  bool reports(const sched::StepPlan& plan);
+  /// Keeps what came of an entry's choice.
+  void settle(const sched::StepEntry& entry, SequenceContext& context, Result<sampling::Sample> sample,
+              sched::EntryResult& out);
 
   LoadedModel* model_;
   std::unique_ptr<device::Stream> stream_;
@@ -105,8 +110,8 @@ class Executor {
   std::optional<BatchStage> stage_;
   std::vector<LogitRow> logit_uses_;
 
-  // Devices with memory of their own choose tokens where a row of logits is all that it takes; the other rows
-  // come to the host.
+  // Devices with memory of their own choose tokens where the logits and the past are all that it takes; the
+  // other rows come to the host.
   const ops::Kernel<ops::Sample>* sample_ = nullptr;
   std::optional<SampleStage> samples_;
   std::array<std::unique_ptr<device::Stream>, 2> fetched_;  // bring ids of steps that run on, in turn

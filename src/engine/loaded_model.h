@@ -27,7 +27,7 @@ struct MemoryPlan {
   };
   std::vector<Group> kv;
   uint64_t batch = 0;      // page tables and other inputs of a step
-  uint64_t sampling = 0;   // ids of sampled tokens, where the device has memory of its own
+  uint64_t sampling = 0;   // where the device has memory of its own: sampled tokens, and what was seen before
   uint64_t stream = 0;     // what the device keeps for the queue of steps
   uint64_t pinned = 0;     // of the host, for copies to and from such a device
   uint64_t tokenizer = 0;  // tables of the tokenizer, as it reports them

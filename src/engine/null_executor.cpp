@@ -52,7 +52,7 @@ sched::StepResult NullExecutor::run(const sched::StepPlan& plan, const Executor:
     result.entries[e].status = sample.status();
     if (!sample.ok()) continue;
     result.entries[e].token = sample->token;
-    context.logprobs = std::move(sample->logprobs);
+    if (sample->logprobs) context.logprobs.push_back(*std::move(sample->logprobs));
   }
   return result;
 }

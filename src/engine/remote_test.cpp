@@ -18,8 +18,10 @@ using sched::FinishReason;
 using ::testing::AllOf;
 using testing::alone;
 using testing::Driver;
+using ::testing::FloatNear;
 using ::testing::HasSubstr;
 using testing::Outcome;
+using ::testing::Pointwise;
 using testing::RemoteControl;
 
 const std::string& tiny(const model::testing::TinyModel& model = {}) {
@@ -77,6 +79,8 @@ std::vector<CoreRequest> mixed_requests(int count) {
     if (i % 3 == 1) s.temperature = 0.8f, s.seed = static_cast<uint64_t>(i) + 1, s.top_p = i % 2 ? 1 : 0.9f;
     if (i % 4 == 2) s.logprobs = 2;
     if (i % 5 == 3) s.repetition_penalty = 1.2f;
+    for (int32_t id = 0; i % 7 == 5 && id <= ops::kMostBiases; ++id)
+      s.logit_bias.emplace_back(id, static_cast<float>(id % 3) / 2);  // more than the device keeps
   }
   return out;
 }
@@ -98,7 +102,14 @@ class Client {
       Outcome& out = outcomes_.at(e.id);
       SLUICE_CHECK(!out.finish, "request {} goes on after its end", e.id);
       if (e.token >= 0) out.tokens.push_back(e.token);
-      if (e.logprobs) out.logprobs.push_back(e.logprobs->logprob);
+      if (e.logprobs) {
+        out.logprobs.push_back(e.logprobs->logprob);
+        out.logprobs.push_back(static_cast<float>(e.logprobs->rank));
+        for (const auto& [id, logprob] : e.logprobs->top) {
+          out.logprobs.push_back(static_cast<float>(id));
+          out.logprobs.push_back(logprob);
+        }
+      }
       if (e.finish) out.finish = e.finish, out.error = std::move(e.error);
     }
   }
@@ -129,15 +140,15 @@ std::vector<Outcome> outcomes_of(Core& core, const std::vector<CoreRequest>& all
 
 TEST(Remote, GivesWhatTheCpuGives) {
   const std::vector<CoreRequest> all = mixed_requests(40);
-  const auto cpu = testing::make_core(tiny(), recipe(), "scalar");
+  model::Recipe r = recipe();
+  r.kv_tokens = 160;  // less than any two of the longer ones come to need
+  const auto cpu = testing::make_core(tiny(), r, "scalar");
   const std::vector<Outcome> want = outcomes_of(*cpu, all);
-  const Remote remote;
+  const Remote remote(r);
   const std::vector<Outcome> got = outcomes_of(*remote.core, all);
   for (size_t i = 0; i < all.size(); ++i) {
     EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
-    ASSERT_EQ(got[i].logprobs.size(), want[i].logprobs.size()) << i;
-    for (size_t t = 0; t < got[i].logprobs.size(); ++t)
-      EXPECT_NEAR(got[i].logprobs[t], want[i].logprobs[t], 1e-4f) << i;
+    EXPECT_THAT(got[i].logprobs, Pointwise(FloatNear(1e-4f), want[i].logprobs)) << i;
   }
   EXPECT_GT(remote.control->replays, 20) << "decode steps are recorded once and replayed";
   EXPECT_GT(remote.core->scheduler().counts().preemptions, 0u) << "the pool is meant to be too small";
@@ -266,13 +277,22 @@ TEST(Remote, RefusesAModelThatDoesNotFitWithThePlan) {
 
 // --- steps that run on while the host plans the next
 
-/// A third of them greedy; half of the others draw from what some cut leaves.
+/// A third of them greedy; half of the others draw from what some cut leaves. Three of four have a past that
+/// matters, and half of those begin as others do. A fifth want log-probabilities.
 std::vector<CoreRequest> plain_requests(int count) {
   std::mt19937 random(23);
   std::vector<CoreRequest> out;
+  const CoreRequest prefix = request(random, 40, 1);
   for (int i = 0; i < count; ++i) {
     out.push_back(request(random, 1 + static_cast<int>(random() % 70), 1 + static_cast<int>(random() % 40)));
+    if (i % 8 >= 4)
+      std::copy_n(prefix.prompt.begin(), std::min(out.back().prompt.size(), prefix.prompt.size()),
+                  out.back().prompt.begin());
     SamplingParams& s = out.back().sampling;
+    if (i % 4 == 1) s.repetition_penalty = 1.3f;
+    if (i % 4 == 2) s.presence_penalty = 0.5f, s.frequency_penalty = 0.2f;
+    if (i % 4 == 3) s.logit_bias = {{3, 1.5f}, {7, -100}}, s.frequency_penalty = 0.1f;
+    if (i % 5 == 2) s.logprobs = i % 3;
     if (i % 3 > 0) s.temperature = 0.9f, s.seed = static_cast<uint64_t>(i) << 32;
     if (i % 6 == 1) s.top_k = 5, s.min_p = 0.1f;
     if (i % 6 == 2) s.top_p = 0.7f;
@@ -288,6 +308,7 @@ TEST(RunAhead, AStepIsQueuedBehindTheOneThatRuns) {
     CoreRequest r = request(random, 5, 40);
     if (i > 0) r.sampling.temperature = 0.8f;
     if (i > 1) r.sampling.top_p = 0.95f;
+    if (i == 0) r.sampling.repetition_penalty = 1.1f, r.sampling.logprobs = 20;
     client.add(r);
   }
   int ahead = 0;
@@ -317,7 +338,10 @@ TEST(RunAhead, GivesWhatTheCpuGives) {
     for (size_t i = 0; i < all.size(); ++i) {
       EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
       EXPECT_EQ(got[i].finish, want[i].finish) << i;
+      EXPECT_THAT(got[i].logprobs, Pointwise(FloatNear(1e-4f), want[i].logprobs)) << i;
     }
+    EXPECT_GT(remote.core->scheduler().counts().preemptions, 0u) << "the past was put back";
+    EXPECT_GT(remote.core->scheduler().counts().prefix_hit_tokens, 0u);
     EXPECT_TRUE(remote.core->scheduler().validate().empty());
   }
 }

@@ -51,7 +51,7 @@ Status drain(Core& core, std::vector<CoreEvent>& events) {
 }
 
 void compare_position(std::span<const float> ours, std::span<const float> theirs, PromptReport& report) {
-  const double our_lse = sampling::log_sum_exp(ours), their_lse = sampling::log_sum_exp(theirs);
+  const double our_lse = ops::log_sum_exp(ours), their_lse = ops::log_sum_exp(theirs);
   double kl = 0;
   for (size_t i = 0; i < ours.size(); ++i) {
     const double a = static_cast<double>(ours[i]), b = static_cast<double>(theirs[i]);

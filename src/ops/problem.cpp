@@ -430,9 +430,26 @@ Problem<Sample>::Problem(const Sample::Desc& d, int64_t m, uint32_t seed)
       rows(m),
       limit(d.dim - d.dim / 9),
       x(random_floats(m * d.dim, seed, 3)),
-      tokens(static_cast<size_t>(m)) {
+      seen_in(static_cast<size_t>(m * d.dim)),
+      biases(static_cast<size_t>(m * kMostBiases)),
+      tokens(static_cast<size_t>(m)),
+      logprobs(static_cast<size_t>(m)) {
   std::mt19937 engine(seed + 1);
   std::uniform_real_distribution<double> uniform;
+  // Counts of some tokens, and biases of which the last may be infinite.
+  const auto give_past = [&](Choice& choice) {
+    choice.slot = static_cast<int32_t>(m) - 1 - choice.row;
+    const std::span slot_seen(seen_in.data() + choice.slot * d.dim, static_cast<size_t>(d.dim));
+    for (Seen& s : slot_seen) s = engine() % 3 == 0 ? engine() % 5 | (engine() % 2 ? kInPrompt : 0) : 0;
+    if (engine() % 4 > 0) choice.repetition_penalty = 1.3f;
+    if (engine() % 2 == 0) choice.presence_penalty = 0.7f, choice.frequency_penalty = 0.1f;
+    const std::span slot_biases(biases.data() + choice.slot * kMostBiases, size_t{kMostBiases});
+    choice.biases = static_cast<int32_t>(engine() % (std::min<uint64_t>(kMostBiases, limit / 2) + 1));
+    for (size_t i = 0; i < slot_biases.size(); ++i)  // beyond those that apply too
+      slot_biases[i] = {static_cast<int32_t>(2 * i), static_cast<float>(engine() % 16) - 8};
+    if (choice.biases > 1 && engine() % 2 == 0)
+      slot_biases[static_cast<size_t>(choice.biases) - 1] = {0, -INFINITY};
+  };
   const auto last = static_cast<size_t>(limit) - 1;
   for (int64_t r = 0; r < m; ++r) {
     const std::span<float> row(x.data() + r * d.dim, static_cast<size_t>(d.dim));
@@ -465,7 +482,17 @@ Problem<Sample>::Problem(const Sample::Desc& d, int64_t m, uint32_t seed)
       default:
         break;
     }
-    const std::span<const float> logits = row.first(last + 1);
+    if (choice.row >= 0 && engine() % 2 == 0) give_past(choice);
+    if (engine() % 2 == 0) choice.logprobs = static_cast<int32_t>(engine() % (Logprobs::kMost + 1));
+    std::vector<float> logits(row.begin(), row.begin() + limit);
+    if (choice.slot >= 0) {
+      for (size_t id = 0; id < logits.size(); ++id)
+        logits[id] = penalised(logits[id], seen_in[static_cast<size_t>(choice.slot * d.dim) + id], choice);
+      for (int32_t i = 0; i < choice.biases; ++i) {
+        const Bias& bias = biases[static_cast<size_t>(choice.slot * kMostBiases + i)];
+        logits[static_cast<size_t>(bias.id)] += bias.value;
+      }
+    }
     const Largest largest = largest_logit(logits);
     if (largest.place >= 0 && choice.temperature > 0) {
       if (choice.top_p < 1) choice.top_p = middle_of_border(logits, largest.value, choice);
@@ -477,7 +504,39 @@ Problem<Sample>::Problem(const Sample::Desc& d, int64_t m, uint32_t seed)
 
 Sample::Args Problem<Sample>::args(const Kernel<Sample>&) {
   std::fill(tokens.begin(), tokens.end(), -7);
-  return {matrix(x, rows, desc.dim), 0, limit, choices.data(), rows, tokens.data()};
+  std::fill(logprobs.begin(), logprobs.end(), Logprobs{.rank = -7});
+  seen = seen_in;
+  return {.x = matrix(x, rows, desc.dim),
+          .limit = limit,
+          .choices = choices.data(),
+          .count = rows,
+          .out = tokens.data(),
+          .seen = seen.data(),
+          .biases = biases.data(),
+          .logprobs = logprobs.data()};
+}
+
+std::vector<float> Problem<Sample>::outputs() const {
+  std::vector<float> out(tokens.begin(), tokens.end());
+  for (size_t i = 0; i < seen.size(); ++i) out.push_back(static_cast<float>(seen[i] - seen_in[i]));
+  const auto finite = [](float logprob) { return std::max(logprob, -1e6f); };
+  for (const Logprobs& l : logprobs) {
+    out.insert(out.end(), {static_cast<float>(l.rank), static_cast<float>(l.count), finite(l.chosen)});
+    out.insert(out.end(), std::begin(l.ids), std::begin(l.ids) + l.count);
+    for (int32_t i = 0; i < l.count; ++i) out.push_back(finite(l.values[i]));
+  }
+  return out;
+}
+
+std::vector<double> Problem<Sample>::tolerances() const {
+  std::vector<double> out(tokens.size() + seen.size(), 0.0);
+  constexpr double kLogprob = 2e-6 * 10;  // a few roundings of values of up to some tens
+  for (const Logprobs& l : logprobs) {
+    out.insert(out.end(), {0.0, 0.0, kLogprob});
+    out.insert(out.end(), static_cast<size_t>(l.count), 0.0);
+    out.insert(out.end(), static_cast<size_t>(l.count), kLogprob);
+  }
+  return out;
 }
 
 // ---- rope_kv

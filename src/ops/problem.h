@@ -175,20 +175,24 @@ struct Problem<ScaleSoftcap> {
   std::vector<float> x_in, x;
 };
 
-/// Rows and choices of every kind in turn. Where a choice depends on sums, its `place` and its cut are in the
-/// middle of a token's share, so that no rounding moves them to another: tokens are compared exactly.
+/// Rows and choices of every kind in turn, half of them with a past; a slot for each row. Where a choice
+/// depends on sums, its `place` and its cut are in the middle of a token's share, so that no rounding moves
+/// them to another: tokens, what was seen, ranks and ids are compared exactly.
 template <>
 struct Problem<Sample> {
   Problem(const Sample::Desc& d, int64_t rows, uint32_t seed);
   Sample::Args args(const Kernel<Sample>& kernel);
-  std::vector<float> outputs() { return {tokens.begin(), tokens.end()}; }
-  std::vector<double> tolerances() const { return std::vector<double>(tokens.size(), 0.0); }
+  std::vector<float> outputs() const;
+  std::vector<double> tolerances() const;
 
   Sample::Desc desc;
   int64_t rows, limit;
   std::vector<float> x;
   std::vector<Choice> choices;
+  std::vector<Seen> seen_in, seen;  // (slots, dim)
+  std::vector<Bias> biases;         // (slots, kMostBiases)
   std::vector<int32_t> tokens;
+  std::vector<Logprobs> logprobs;
 };
 
 template <>

@@ -29,6 +29,42 @@ Largest largest_logit(std::span<const float> logits) {
   return out;
 }
 
+double log_sum_exp(std::span<const float> logits) {
+  float max = -INFINITY;
+  for (float v : logits) max = v > max ? v : max;
+  double sum = 0;
+  for (float v : logits) sum += std::exp(static_cast<double>(v) - static_cast<double>(max));
+  return static_cast<double>(max) + std::log(sum);
+}
+
+Logprobs logprobs_of(std::span<const float> logits, int32_t token, int32_t count) {
+  const double lse = log_sum_exp(logits);
+  const auto logprob = [lse](float logit) { return static_cast<float>(static_cast<double>(logit) - lse); };
+  Logprobs out;
+  const float own = logits[static_cast<size_t>(token)];
+  out.chosen = logprob(own);
+  for (float v : logits) out.rank += v > own;
+  // A heap of the best so far, its worst on top.
+  Candidates heap;
+  for (size_t i = 0; count > 0 && i < logits.size(); ++i) {
+    const Candidates::value_type entry{logits[i], static_cast<int32_t>(i)};
+    if (heap.size() < static_cast<size_t>(count)) {
+      heap.push_back(entry);
+      std::push_heap(heap.begin(), heap.end(), better);
+    } else if (better(entry, heap.front())) {
+      std::pop_heap(heap.begin(), heap.end(), better);
+      heap.back() = entry;
+      std::push_heap(heap.begin(), heap.end(), better);
+    }
+  }
+  std::sort(heap.begin(), heap.end(), better);
+  for (const auto& [logit, id] : heap) {
+    out.ids[out.count] = id;
+    out.values[out.count++] = logprob(logit);
+  }
+  return out;
+}
+
 // No row is ever sorted: top-k selects, and top-p orders no more than it keeps.
 double candidates(std::span<const float> logits, float largest, const Choice& choice, Candidates& all) {
   // The smallest temperatures would have an infinite inverse, and 0 * infinity is no number.

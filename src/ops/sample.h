@@ -12,7 +12,9 @@
 namespace sluice::ops {
 
 /// out[i] = the token that choices[i] makes of x[choices[i].row - first_row, 0:limit]; -1 where x has no such
-/// row, the largest logit is not finite or a logit is NaN.
+/// row, the largest logit is not finite or a logit is NaN. Where there is a token and the choice has a slot,
+/// the slot's `seen` counts it; where the choice has logprobs, logprobs[i] is written. No two choices of a
+/// call have one slot.
 struct Sample {
   static constexpr std::string_view kName = "sample";
   struct Desc {
@@ -29,7 +31,10 @@ struct Sample {
     int64_t limit = 0;      // at most dim
     const Choice* choices = nullptr;
     int64_t count = 0;
-    int32_t* out = nullptr;  // (count)
+    int32_t* out = nullptr;        // (count)
+    Seen* seen = nullptr;          // (slots, dim)
+    const Bias* biases = nullptr;  // (slots, kMostBiases)
+    Logprobs* logprobs = nullptr;  // (count)
   };
   static Cost cost(const Desc& d, int64_t m) { return {4.0 * static_cast<double>(m * d.dim), 0}; }
 };
@@ -42,6 +47,21 @@ struct Largest {
   bool nan = false;
 };
 Largest largest_logit(std::span<const float> logits);
+
+/// A logit after the penalties of a choice.
+inline float penalised(float logit, Seen seen, const Choice& choice) {
+  if (seen == 0) return logit;
+  logit = logit > 0 ? logit / choice.repetition_penalty : logit * choice.repetition_penalty;
+  const Seen outputs = seen & ~kInPrompt;
+  if (outputs == 0) return logit;
+  return logit - (choice.presence_penalty + choice.frequency_penalty * static_cast<float>(outputs));
+}
+
+/// Log of the sum of exponentials of a row, in double.
+double log_sum_exp(std::span<const float> logits);
+
+/// What is reported of a choice; `count` is at most Logprobs::kMost.
+Logprobs logprobs_of(std::span<const float> logits, int32_t token, int32_t count);
 
 /// Weights of tokens, or logits.
 using Candidates = std::vector<std::pair<float, int32_t>>;

@@ -211,7 +211,7 @@ std::string write(Sampler& sampler, int32_t favourite, int steps) {
 TEST(ConstrainedSampler, ChoosesOnlyWhatFits) {
   const auto constraint = constrained(*text::grammar::regex_grammar("ab{2}(c|d)"));
   Sampler sampler(greedy(), {}, {}, {kEos}, constraint);
-  EXPECT_FALSE(sampler.plain_choice());
+  EXPECT_FALSE(sampler.choice_elsewhere());
   EXPECT_EQ(write(sampler, kEos, 10), "abbc") << "no end before the text may end";
   EXPECT_TRUE(sampler.exhausted()) << "and none is needed behind it";
 }

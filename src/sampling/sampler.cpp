@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <random>
 
 namespace sluice {
@@ -60,37 +61,8 @@ Status usable(const ops::Largest& s) {
 
 }  // namespace
 
-double log_sum_exp(std::span<const float> logits) {
-  float max = -INFINITY;
-  for (float v : logits) max = v > max ? v : max;
-  double sum = 0;
-  for (float v : logits) sum += std::exp(static_cast<double>(v) - static_cast<double>(max));
-  return static_cast<double>(max) + std::log(sum);
-}
-
-TokenLogprobs logprobs_of(std::span<const float> logits, int32_t token, int32_t count) {
-  const double lse = log_sum_exp(logits);
-  TokenLogprobs out;
-  const float own = logits[static_cast<size_t>(token)];
-  out.logprob = static_cast<float>(static_cast<double>(own) - lse);
-  for (float v : logits) out.rank += v > own;
-  // A heap of the best so far, its worst on top.
-  std::vector<std::pair<float, int32_t>> heap;
-  for (size_t i = 0; count > 0 && i < logits.size(); ++i) {
-    const std::pair<float, int32_t> entry{logits[i], static_cast<int32_t>(i)};
-    if (heap.size() < static_cast<size_t>(count)) {
-      heap.push_back(entry);
-      std::push_heap(heap.begin(), heap.end(), ops::better);
-    } else if (ops::better(entry, heap.front())) {
-      std::pop_heap(heap.begin(), heap.end(), ops::better);
-      heap.back() = entry;
-      std::push_heap(heap.begin(), heap.end(), ops::better);
-    }
-  }
-  std::sort(heap.begin(), heap.end(), ops::better);
-  for (const auto& [logit, id] : heap)
-    out.top.emplace_back(id, static_cast<float>(static_cast<double>(logit) - lse));
-  return out;
+TokenLogprobs::TokenLogprobs(const ops::Logprobs& reported) : logprob(reported.chosen), rank(reported.rank) {
+  for (int32_t i = 0; i < reported.count; ++i) top.emplace_back(reported.ids[i], reported.values[i]);
 }
 
 Sampler::Sampler(SamplingParams params, std::span<const int32_t> prompt, std::span<const int32_t> outputs,
@@ -102,29 +74,38 @@ Sampler::Sampler(SamplingParams params, std::span<const int32_t> prompt, std::sp
       params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0;
   if (penalties_) {
     if (params_.repetition_penalty != 1) {
-      for (int32_t id : prompt) seen_[id].in_prompt = true;
+      for (int32_t id : prompt) seen_[id] = ops::kInPrompt;
     }
-    for (int32_t id : outputs) ++seen_[id].outputs;
+    for (int32_t id : outputs) ++seen_[id];
+  }
+  std::map<int32_t, float> biases;
+  for (const auto& [id, bias] : params_.logit_bias) biases[id] += bias;
+  for (const auto& [id, bias] : biases) biases_.push_back({id, bias});
+  own_biases_ = biases_.size();
+  if (params_.min_tokens > 0) {
+    for (int32_t id : end_ids_) biases_.push_back({id, -INFINITY});
   }
   seed_ = params_.seed ? *params_.seed : (uint64_t{std::random_device{}()} << 32) | std::random_device{}();
   if (!params_.seed) params_.seed = seed_;
 }
 
-void Sampler::penalise(std::span<float> logits) const {
+void Sampler::reshape(std::span<float> logits, const ops::Choice& choice) const {
   for (const auto& [id, seen] : seen_) {
-    if (id < 0 || static_cast<size_t>(id) >= logits.size()) continue;
+    if (static_cast<size_t>(id) >= logits.size()) continue;
     float& v = logits[static_cast<size_t>(id)];
-    v = v > 0 ? v / params_.repetition_penalty : v * params_.repetition_penalty;
-    if (seen.outputs > 0) {
-      v -= params_.presence_penalty + params_.frequency_penalty * static_cast<float>(seen.outputs);
-    }
+    v = ops::penalised(v, seen, choice);
+  }
+  for (const ops::Bias& bias : std::span(biases_).first(static_cast<size_t>(choice.biases))) {
+    if (static_cast<size_t>(bias.id) < logits.size()) logits[static_cast<size_t>(bias.id)] += bias.value;
   }
 }
 
-void Sampler::add_bias(std::span<float> logits) const {
-  for (const auto& [id, bias] : params_.logit_bias) {
-    if (static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] += bias;
+void Sampler::write_past(std::span<ops::Seen> seen, std::span<ops::Bias> biases) const {
+  std::fill(seen.begin(), seen.end(), 0);
+  for (const auto& [id, times] : seen_) {
+    if (static_cast<size_t>(id) < seen.size()) seen[static_cast<size_t>(id)] = times;
   }
+  std::copy(biases_.begin(), biases_.end(), biases.begin());
 }
 
 ops::Choice Sampler::choice(uint64_t index) const {
@@ -132,6 +113,11 @@ ops::Choice Sampler::choice(uint64_t index) const {
           .temperature = params_.temperature,
           .top_p = params_.top_p,
           .min_p = params_.min_p,
+          .repetition_penalty = params_.repetition_penalty,
+          .presence_penalty = params_.presence_penalty,
+          .frequency_penalty = params_.frequency_penalty,
+          .biases = static_cast<int32_t>(too_short_to_end(index) ? biases_.size() : own_biases_),
+          .logprobs = params_.logprobs,
           .place = uniform(seed_, index)};
 }
 
@@ -140,7 +126,8 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
     logits = logits.first(static_cast<size_t>(vocab_limit));
   ops::Largest best = ops::largest_logit(logits);
   SLUICE_TRY(usable(best));
-  bool reshaped = penalties_ || too_short_to_end(drawn_) || !params_.logit_bias.empty();
+  const ops::Choice next = choice(drawn_);
+  bool reshaped = penalties_ || next.biases > 0;
   if (constrained_) {
     // The model's favourite mostly fits: then nothing needs to be masked.
     bool fits = false;
@@ -151,14 +138,8 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   }
   std::optional<std::vector<float>> kept;  // log-probabilities are of the model's own distribution
   if (params_.logprobs >= 0 && reshaped) kept.emplace(logits.begin(), logits.end());
-  if (penalties_) penalise(logits);
-  add_bias(logits);
+  reshape(logits, next);
   if (constrained_ && reshaped) SLUICE_TRY(constrained_->restrict(logits));
-  if (too_short_to_end(drawn_)) {
-    for (int32_t id : end_ids_) {
-      if (static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] = -INFINITY;
-    }
-  }
   if (reshaped) {
     best = ops::largest_logit(logits);
     if (constrained_ && best.place < 0 && !best.nan)
@@ -168,31 +149,32 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   Sample out;
   out.token = best.place;
   if (params_.temperature > 0) {
-    const ops::Choice next = choice(drawn_);
     const double sum = ops::candidates(logits, best.value, next, candidates_);
     out.token = ops::token_at(candidates_, sum, next.place);
   }
   ++drawn_;
   if (constrained_) SLUICE_TRY(constrained_->chosen(out.token));
-  if (params_.logprobs >= 0)
-    out.logprobs = logprobs_of(kept ? std::span<const float>(*kept) : logits, out.token, params_.logprobs);
-  if (penalties_) ++seen_[out.token].outputs;
+  if (params_.logprobs >= 0) {
+    out.logprobs.emplace(
+        ops::logprobs_of(kept ? std::span<const float>(*kept) : logits, out.token, params_.logprobs));
+  }
+  if (penalties_) ++seen_[out.token];
   return out;
 }
 
-std::optional<ops::Choice> Sampler::plain_choice(int ahead) const {
-  const uint64_t index = drawn_ + static_cast<uint64_t>(ahead);
-  if (penalties_ || !params_.logit_bias.empty() || params_.logprobs >= 0 || too_short_to_end(index) ||
-      constrained_)
-    return std::nullopt;
-  return choice(index);
+std::optional<ops::Choice> Sampler::choice_elsewhere(int ahead) const {
+  if (constrained_ || biases_.size() > static_cast<size_t>(ops::kMostBiases)) return std::nullopt;
+  return choice(drawn_ + static_cast<uint64_t>(ahead));
 }
 
-Result<Sample> Sampler::take(int32_t token) {
+Result<Sample> Sampler::take(int32_t token, const ops::Logprobs& reported) {
   if (token < 0)
     return internal_error("the model's logits are NaN or not finite; nothing can be sampled from them");
   ++drawn_;
-  return Sample{token, std::nullopt};
+  if (penalties_) ++seen_[token];
+  Sample out{token, std::nullopt};
+  if (params_.logprobs >= 0) out.logprobs.emplace(reported);
+  return out;
 }
 
 }  // namespace sampling

@@ -16,6 +16,8 @@
 namespace sluice::sampling {
 
 struct TokenLogprobs {
+  TokenLogprobs() = default;
+  explicit TokenLogprobs(const ops::Logprobs& reported);
   float logprob = 0;                           // of the chosen token, natural logarithm
   int32_t rank = 0;                            // tokens that are more likely
   std::vector<std::pair<int32_t, float>> top;  // the most likely ones, best first; ties by id
@@ -41,11 +43,15 @@ class Sampler {
   /// an infinity, or nothing left to choose from, is an error of this sequence.
   Result<Sample> choose(std::span<float> logits, int32_t vocab_limit);
 
-  /// The next choice but `ahead`, where it depends on the row of logits alone and nothing else of that is
-  /// asked for: then whoever has the row may make it and tell `take`, -1 standing for a row that `choose`
-  /// would refuse.
-  std::optional<ops::Choice> plain_choice(int ahead = 0) const;
-  Result<Sample> take(int32_t token);
+  /// The next choice but `ahead`, where it depends on the row of logits and the past alone: then whoever has
+  /// both may make it and tell `take`, -1 standing for a row that `choose` would refuse. Either all of a
+  /// sampler's choices are such or none is. The caller sets the row, and the slot that holds the past.
+  std::optional<ops::Choice> choice_elsewhere(int ahead = 0) const;
+  Result<Sample> take(int32_t token, const ops::Logprobs& reported);
+  /// Whether choices made elsewhere depend on the past.
+  bool has_past() const { return penalties_ || !biases_.empty(); }
+  /// The past so far: all of `seen`, one for each token of the vocabulary, and the first of `biases`.
+  void write_past(std::span<ops::Seen> seen, std::span<ops::Bias> biases) const;
   /// Whether logits matter beyond their order: someone who makes tokens up must make logits up too.
   bool needs_logits() const { return params_.logprobs >= 0 || constrained_; }
 
@@ -57,27 +63,19 @@ class Sampler {
     return index < static_cast<uint64_t>(params_.min_tokens) && !end_ids_.empty();
   }
   ops::Choice choice(uint64_t index) const;
-  void penalise(std::span<float> logits) const;
-  void add_bias(std::span<float> logits) const;
+  void reshape(std::span<float> logits, const ops::Choice& choice) const;
 
   SamplingParams params_;
   std::vector<int32_t> end_ids_;
-  struct Seen {
-    int32_t outputs = 0;
-    bool in_prompt = false;
-  };
-  std::unordered_map<int32_t, Seen> seen_;  // kept only when a penalty needs it
+  std::unordered_map<int32_t, ops::Seen> seen_;  // kept only when a penalty needs it
   bool penalties_ = false;
+  std::vector<ops::Bias>
+      biases_;             // one for each id that has one; then the end tokens', if there are min_tokens
+  size_t own_biases_ = 0;  // without the end tokens
   uint64_t seed_ = 0;
   uint64_t drawn_ = 0;
   ops::Candidates candidates_;
   std::unique_ptr<ConstrainedChoice> constrained_;
 };
-
-/// Log of the sum of exponentials of a row, in double.
-double log_sum_exp(std::span<const float> logits);
-
-/// Log-probabilities of `token` and of the `count` most likely tokens.
-TokenLogprobs logprobs_of(std::span<const float> logits, int32_t token, int32_t count);
 
 }  // namespace sluice::sampling

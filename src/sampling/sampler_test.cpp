@@ -199,13 +199,13 @@ TEST(Seeds, GiveTheSameTokensWhoeverChooses) {
     return ops::token_at(kept, sum, choice.place);
   };
   for (size_t i = 0; i < whole.size(); ++i) {
-    EXPECT_EQ(by(*sampler.plain_choice(0)), whole[i]);
+    EXPECT_EQ(by(*sampler.choice_elsewhere(0)), whole[i]);
     if (i + 1 < whole.size()) {
-      EXPECT_EQ(by(*sampler.plain_choice(1)), whole[i + 1]) << "ahead of what was told";
+      EXPECT_EQ(by(*sampler.choice_elsewhere(1)), whole[i + 1]) << "ahead of what was told";
     }
-    EXPECT_EQ(i % 2 == 0 ? choose(sampler, kLogits) : sampler.take(whole[i])->token, whole[i]);
+    EXPECT_EQ(i % 2 == 0 ? choose(sampler, kLogits) : sampler.take(whole[i], {})->token, whole[i]);
   }
-  EXPECT_EQ(sampler.take(-1).status().code(), StatusCode::internal);
+  EXPECT_EQ(sampler.take(-1, {}).status().code(), StatusCode::internal);
 }
 
 TEST(Seeds, AreRandomWhereNoneIsGiven) { EXPECT_NE(sequence({}, 64), sequence({}, 64)); }
@@ -250,19 +250,89 @@ TEST(MinTokens, KeepsEndTokensFromBeingChosenTooEarly) {
   EXPECT_EQ(choose(resumed, {0, 9, 3}), 1);
 }
 
-TEST(PlainChoice, IsThereWhereTheRowIsAllThatMatters) {
-  const auto plain = [](const SamplingParams& params, int ahead = 0) {
-    return Sampler(params, {}, {}, {1}).plain_choice(ahead).has_value();
+/// Chooses as a device does, which knows a sampler's past from when its sequence came to it.
+class Elsewhere {
+ public:
+  explicit Elsewhere(const Sampler& sampler) { sampler.write_past(seen_, biases_); }
+  int32_t choose(const ops::Choice& choice) {
+    std::vector<float> logits = kLogits;
+    for (size_t id = 0; id < logits.size(); ++id) logits[id] = ops::penalised(logits[id], seen_[id], choice);
+    for (int32_t i = 0; i < choice.biases; ++i) {
+      const ops::Bias& bias = biases_[static_cast<size_t>(i)];
+      if (static_cast<size_t>(bias.id) < logits.size()) logits[static_cast<size_t>(bias.id)] += bias.value;
+    }
+    const ops::Largest largest = ops::largest_logit(logits);
+    int32_t token = largest.place;
+    if (choice.temperature > 0) {
+      const double sum = ops::candidates(logits, largest.value, choice, kept_);
+      token = ops::token_at(kept_, sum, choice.place);
+    }
+    ++seen_[static_cast<size_t>(token)];
+    return token;
+  }
+
+ private:
+  std::vector<ops::Seen> seen_ = std::vector<ops::Seen>(kLogits.size(), 9);  // of whoever was there before
+  std::vector<ops::Bias> biases_ = std::vector<ops::Bias>(ops::kMostBiases);
+  ops::Candidates kept_;
+};
+
+TEST(ChoiceElsewhere, IsTheSamplersOwn) {
+  const std::vector<int32_t> prompt = {1, 1, 8, 3};
+  for (const SamplingParams& params :
+       {SamplingParams{.temperature = 0, .repetition_penalty = 2},
+        SamplingParams{.temperature = 0, .presence_penalty = 1, .frequency_penalty = 0.3f},
+        SamplingParams{.temperature = 0, .presence_penalty = -2, .frequency_penalty = 0.4f},
+        SamplingParams{.temperature = 0, .min_tokens = 20},
+        SamplingParams{.temperature = 0,
+        .frequency_penalty = 0.5f,
+        .logit_bias = {{1, 3}, {1, 4.5f}, {5, -100}, {1000, 100}}},
+        SamplingParams{.temperature = 1.5f,
+        .top_p = 0.9f,
+        .repetition_penalty = 0.7f,
+        .frequency_penalty = 0.5f,
+        .seed = 4,
+        .min_tokens = 9,
+        .logit_bias = {{2, 1}, {8, 2}},
+        .logprobs = 3}}) {
+    Sampler host(params, prompt, {}, {2, 5}), told(params, prompt, {}, {2, 5});
+    std::vector<int32_t> outputs;
+    std::optional<Elsewhere> device;
+    for (size_t i = 0; i < 40; ++i) {
+      if (i % 16 == 0) device.emplace(told);  // at first, and when it has been sent back
+      std::vector<float> logits = kLogits;
+      const auto want = host.choose(logits, static_cast<int32_t>(logits.size()));
+      ASSERT_TRUE(want.ok());
+      const std::optional<ops::Choice> choice = told.choice_elsewhere();
+      ASSERT_TRUE(choice);
+      EXPECT_EQ(choice->logprobs, params.logprobs);
+      const int32_t token = device->choose(*choice);
+      EXPECT_EQ(token, want->token) << i;
+      const auto taken = told.take(token, ops::logprobs_of(kLogits, token, std::max(choice->logprobs, 0)));
+      ASSERT_TRUE(taken.ok());
+      ASSERT_EQ(taken->logprobs.has_value(), want->logprobs.has_value());
+      if (want->logprobs) {
+        EXPECT_EQ(taken->logprobs->top, want->logprobs->top);
+      }
+      outputs.push_back(token);
+    }
+    EXPECT_TRUE(told.has_past());
+    EXPECT_NE(outputs, std::vector<int32_t>(outputs.size(), outputs[0])) << "the past is meant to matter";
+  }
+}
+
+TEST(ChoiceElsewhere, IsForAllOrNoneOfASamplersChoices) {
+  const auto elsewhere = [](const SamplingParams& params, int ahead = 0) {
+    return Sampler(params, {}, {}, {1}).choice_elsewhere(ahead);
   };
-  EXPECT_TRUE(plain({.temperature = 0}));
-  EXPECT_TRUE(plain({.top_k = -1, .top_p = 0.5f, .min_p = 0.1f}));
-  EXPECT_FALSE(plain({.repetition_penalty = 1.1f}));
-  EXPECT_FALSE(plain({.presence_penalty = 1}));
-  EXPECT_FALSE(plain({.frequency_penalty = 1}));
-  EXPECT_FALSE(plain({.logprobs = 0}));
-  EXPECT_FALSE(plain({.min_tokens = 1}));
-  EXPECT_TRUE(plain({.min_tokens = 1}, 1)) << "by then the end may come";
-  EXPECT_FALSE(plain({.min_tokens = 2}, 1));
+  EXPECT_FALSE(Sampler({.top_k = 5}, {}, {}, {1}).has_past());
+  EXPECT_EQ(elsewhere({.min_tokens = 1})->biases, 1);
+  EXPECT_EQ(elsewhere({.min_tokens = 1}, 1)->biases, 0) << "by then the end may come";
+  SamplingParams many;
+  for (int32_t id = 0; id < ops::kMostBiases; ++id) many.logit_bias.emplace_back(id, 1.0f);
+  EXPECT_TRUE(elsewhere(many));
+  many.logit_bias.emplace_back(100'000, 1.0f);
+  EXPECT_FALSE(elsewhere(many)) << "more than a slot holds";
 }
 
 TEST(Unusable, LogitsAreAnErrorNotAToken) {
@@ -367,9 +437,8 @@ TEST(LogitBias, MovesTheChoiceAndNotTheReportedLogprobs) {
   const auto sample = sampler.choose(logits, 3);
   ASSERT_TRUE(sample.ok());
   EXPECT_EQ(sample->token, 2);
-  EXPECT_FALSE(sampler.plain_choice());
-  EXPECT_EQ(sample->logprobs->logprob, logprobs_of(row, 2, 0).logprob) << "of the model's own distribution";
-  EXPECT_FALSE(Sampler({.temperature = 0, .logit_bias = {{0, 1}}}, {}, {}).plain_choice());
+  EXPECT_EQ(sample->logprobs->logprob, ops::logprobs_of(row, 2, 0).chosen)
+      << "of the model's own distribution";
   EXPECT_FALSE(validate({.logit_bias = {{0, 101}}}).ok());
   EXPECT_FALSE(validate({.logit_bias = {{-1, 1}}}).ok());
 }

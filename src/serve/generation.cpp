@@ -11,7 +11,8 @@ std::function<void(int, std::span<const float>)> prompt_logprobs_into(std::share
                                                                       int count) {
   return [out = std::move(out), prompt = std::move(prompt), count](int position, std::span<const float> row) {
     const auto next = static_cast<size_t>(position) + 1;
-    if (next < prompt.size()) (*out)[next] = sampling::logprobs_of(row, prompt[next], count);
+    if (next < prompt.size())
+      (*out)[next] = sampling::TokenLogprobs(ops::logprobs_of(row, prompt[next], count));
   };
 }
 

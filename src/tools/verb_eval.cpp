@@ -67,7 +67,7 @@ Result<Score> score(engine::Core& core, const Passage& passage) {
     request.on_logits = [&](int position, std::span<const float> logits) {
       const auto next = static_cast<size_t>(position) + 1;
       if (next >= part.size()) return;
-      out.nll += sampling::log_sum_exp(logits) - static_cast<double>(logits[static_cast<size_t>(part[next])]);
+      out.nll += ops::log_sum_exp(logits) - static_cast<double>(logits[static_cast<size_t>(part[next])]);
       ++out.predicted;
     };
     SLUICE_TRY(core.add(std::move(request)).status());

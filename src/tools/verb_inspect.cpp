@@ -52,7 +52,7 @@ Section memory_section(const engine::MemoryPlan& plan) {
   row("workspace", "", plan.workspace);
   row("batch", "page tables and inputs of a step", plan.batch);
   if (plan.pinned > 0) {
-    row("sampling", "ids of sampled tokens", plan.sampling);
+    row("sampling", "sampled tokens, counts of tokens by sequence", plan.sampling);
     row("stream", "counters of the queue of steps", plan.stream);
     row("pinned", "of the host: inputs, ids and logits of a step", plan.pinned);
   }

@@ -64,19 +64,43 @@ void run_scale_softcap(const ops::ScaleSoftcap::Desc& d, const ops::ScaleSoftcap
   }
 }
 
-void run_sample(const ops::Sample::Desc&, const ops::Sample::Args& a, const ops::Launch&) {
+/// What the past of a sequence makes of its logits.
+std::span<const float> reshaped(const ops::Sample::Desc& d, const ops::Sample::Args& a,
+                                const ops::Choice& choice, std::span<const float> logits,
+                                std::vector<float>& out) {
+  if (choice.slot < 0) return logits;
+  out.assign(logits.begin(), logits.end());
+  const ops::Seen* seen = a.seen + choice.slot * d.dim;
+  for (size_t id = 0; id < out.size(); ++id) out[id] = ops::penalised(out[id], seen[id], choice);
+  const ops::Bias* biases = a.biases + choice.slot * ops::kMostBiases;
+  for (const ops::Bias& bias : std::span(biases, static_cast<size_t>(choice.biases))) {
+    if (bias.id < a.limit) out[static_cast<size_t>(bias.id)] += bias.value;
+  }
+  return out;
+}
+
+void run_sample(const ops::Sample::Desc& d, const ops::Sample::Args& a, const ops::Launch&) {
   ops::Candidates kept;
+  std::vector<float> changed;
   for (int64_t i = 0; i < a.count; ++i) {
     const ops::Choice& choice = a.choices[i];
     const int64_t row = choice.row - a.first_row;
     a.out[i] = -1;
     if (row < 0 || row >= a.x.rows) continue;
-    const std::span<const float> logits(a.x.f32(row), static_cast<size_t>(a.limit));
-    const ops::Largest largest = ops::largest_logit(logits);
-    a.out[i] = largest.place;
-    if (largest.place < 0 || choice.temperature == 0) continue;
-    const double sum = ops::candidates(logits, largest.value, choice, kept);
-    a.out[i] = ops::token_at(kept, sum, choice.place);
+    const std::span<const float> own(a.x.f32(row), static_cast<size_t>(a.limit));
+    ops::Largest largest = ops::largest_logit(own);
+    if (largest.place < 0) continue;
+    const std::span<const float> logits = reshaped(d, a, choice, own, changed);
+    largest = ops::largest_logit(logits);
+    int32_t token = largest.place;
+    if (token < 0) continue;
+    if (choice.temperature > 0) {
+      const double sum = ops::candidates(logits, largest.value, choice, kept);
+      token = ops::token_at(kept, sum, choice.place);
+    }
+    a.out[i] = token;
+    if (choice.slot >= 0) ++a.seen[choice.slot * d.dim + token];
+    if (choice.logprobs >= 0) a.logprobs[i] = ops::logprobs_of(own, token, choice.logprobs);
   }
 }
 

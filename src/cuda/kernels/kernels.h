@@ -8,8 +8,10 @@
 #include "tensor/matrix.h"
 
 namespace sluice::ops {
+struct Bias;
 struct Choice;
-}
+struct Logprobs;
+}  // namespace sluice::ops
 
 namespace sluice::cuda {
 
@@ -68,6 +70,9 @@ struct SampleCall {
   const ops::Choice* choices = nullptr;
   int64_t count = 0;
   int32_t* out = nullptr;
+  uint32_t* seen = nullptr;
+  const ops::Bias* biases = nullptr;
+  ops::Logprobs* logprobs = nullptr;
 };
 void sample(Queue queue, const SampleCall& call);
 
@@ -139,14 +144,16 @@ struct LinearCall {
 void linear_exact(Queue queue, const LinearCall& call, bool rounded);
 void linear_exact_tiles(Queue queue, const LinearCall& call, bool rounded);
 
-/// By wgmma and the tensor memory accelerator; for any number of rows. x in the weight's 16-bit type, k a multiple of 8,
-/// rows 16-byte aligned; y in f32 or that type. With `one_order` x has at most kLinearTileRows rows, and the order of an
-/// output's sum depends on n and k alone. `counters`: kCounters zeros, which are zeros again when the launch ends.
+/// By wgmma and the tensor memory accelerator; for any number of rows. x in the weight's 16-bit type, k a
+/// multiple of 8, rows 16-byte aligned; y in f32 or that type. With `one_order` x has at most kLinearTileRows
+/// rows, and the order of an output's sum depends on n and k alone. `counters`: kCounters zeros, which are
+/// zeros again when the launch ends.
 constexpr int64_t kLinearTileRows = 256;
 constexpr int64_t kCounters = 4096;
 constexpr int64_t kLinearMostN = 128 * kCounters;
 uint64_t linear_wgmma_workspace(int64_t most_rows);
-void linear_wgmma(Queue queue, const LinearCall& call, bool one_order, std::byte* workspace, uint32_t* counters);
+void linear_wgmma(Queue queue, const LinearCall& call, bool one_order, std::byte* workspace,
+                  uint32_t* counters);
 /// The same for at most kLinearFewRows rows of x, each in one order.
 constexpr int64_t kLinearFewRows = 8;
 void linear_few(Queue queue, const LinearCall& call);
