@@ -18,6 +18,20 @@ class CudaRecording final : public device::Recording {
   CUgraphExec_st* graph_;
 };
 
+class CudaMark final : public device::Mark {
+ public:
+  explicit CudaMark(Queue queue) { cuda::mark(queue, event_); }
+  CudaMark(const CudaMark&) = delete;
+  ~CudaMark() override { destroy_event(event_); }
+  bool reached() const override { return is_reached(event_); }
+  double seconds_since(const device::Mark& earlier) const override {
+    return 1e-3 * static_cast<double>(milliseconds(static_cast<const CudaMark&>(earlier).event_, event_));
+  }
+
+ private:
+  void* event_ = make_event();
+};
+
 /// A CUDA stream. Its calls throw CudaError when the device reports a failure, of this call or of work before
 /// it.
 class CudaStream final : public device::Stream {
@@ -37,7 +51,7 @@ class CudaStream final : public device::Stream {
   void synchronize() override { cuda::synchronize(queue_); }
   void copy(void* to, const void* from, size_t bytes) override { cuda::copy(queue_, to, from, bytes); }
   void follow(device::Stream& other) override {
-    mark(static_cast<CudaStream&>(other).queue_, reached_);
+    cuda::mark(static_cast<CudaStream&>(other).queue_, reached_);
     await(queue_, reached_);
   }
   std::unique_ptr<device::Recording> record(const std::function<void()>& work) override {
@@ -46,6 +60,7 @@ class CudaStream final : public device::Stream {
   void replay(const device::Recording& recording) override {
     cuda::replay(queue_, static_cast<const CudaRecording&>(recording).graph());
   }
+  std::unique_ptr<device::Mark> mark() override { return std::make_unique<CudaMark>(queue_); }
   Queue queue() const { return queue_; }
   uint32_t* counters() const { return static_cast<uint32_t*>(counters_); }
   static constexpr size_t kCounterBytes = kCounters * sizeof(uint32_t);

@@ -30,6 +30,16 @@ class Recording {
   virtual ~Recording() = default;
 };
 
+/// A point in a stream's time, by the device's clock.
+class Mark {
+ public:
+  virtual ~Mark() = default;
+  /// Whether the stream has come to this point.
+  virtual bool reached() const = 0;
+  /// Waits until it has.
+  virtual double seconds_since(const Mark& earlier) const = 0;
+};
+
 /// A queue of work. Kernels are given one; on the CPU it carries the thread pool and runs in the caller's
 /// order.
 class Stream {
@@ -49,6 +59,8 @@ class Stream {
     return nullptr;
   }
   virtual void replay(const Recording& recording) { static_cast<void>(recording); }
+  /// The point behind what is queued by now; null where work is done when it is queued. Not while recording.
+  virtual std::unique_ptr<Mark> mark() { return nullptr; }
 };
 
 /// Whose memory: the device's own, or the host's, which the device copies from and to at full speed.

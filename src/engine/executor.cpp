@@ -1,6 +1,7 @@
 #include "engine/executor.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/check.h"
 
@@ -247,7 +248,30 @@ void Executor::queue_recorded(const program::Batch& batch, int32_t rows, int32_t
     recorded.work = stream_->record(work);
     recorded.vocab_limit = vocab_limit;
   }
-  stream_->replay(*recorded.work);
+  replay(*recorded.work);
+}
+
+void Executor::replay(const device::Recording& work) {
+  Noted noted;
+  if (notes_steps_) noted.begin = stream_->mark();
+  const auto start = std::chrono::steady_clock::now();
+  stream_->replay(work);
+  if (!noted.begin) return;
+  if (noted.begin->reached())
+    noted.late = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  noted.end = stream_->mark();
+  noted_.push_back(std::move(noted));
+}
+
+std::vector<Executor::StepTime> Executor::noted_steps() {
+  std::vector<StepTime> times;
+  for (const Noted& step : noted_) {
+    const device::Mark& first = *noted_.front().begin;
+    const double end = step.end->seconds_since(first);
+    times.push_back({std::min(end, step.begin->seconds_since(first) + step.late), end});
+  }
+  noted_.clear();
+  return times;
 }
 
 void Executor::decode_recorded(const Step& step, int32_t rows) {

@@ -46,6 +46,16 @@ class Executor {
   /// Watches every step of the Program from now on; an empty function stops it.
   void observe(program::Observer observer) { observer_ = std::move(observer); }
 
+  /// From now on notes when the device begins and ends each recorded step, or no longer does. Devices whose
+  /// streams have no clock note nothing.
+  void note_steps(bool on) { notes_steps_ = on; }
+  /// When the device ran a step: seconds since the first one began.
+  struct StepTime {
+    double begin = 0, end = 0;
+  };
+  /// Of the steps that were noted, in order, when they are done; forgets them.
+  std::vector<StepTime> noted_steps();
+
   /// The numbers of a matrix in the device's memory, row after row, when everything queued is done.
   std::vector<float> read(const Matrix& m);
 
@@ -91,6 +101,7 @@ class Executor {
   void decode_recorded(const Step& step, int32_t rows);
   /// Queues a decode step of `rows` rows, entries and padding, and the choice of its tokens.
   void queue_recorded(const program::Batch& batch, int32_t rows, int32_t vocab_limit);
+  void replay(const device::Recording& work);
   program::Batch padded_batch(int32_t rows);
   /// Samples from logits of rows [first, first + logits.rows) of logit_uses_. `queued`: what the device
   /// chooses is chosen by work already queued.
@@ -126,6 +137,12 @@ class Executor {
         work;  // from the second use on: the first lets kernels load what they need
   };
   std::map<int32_t, Recorded> recorded_;  // by rows
+  struct Noted {
+    std::unique_ptr<device::Mark> begin, end;
+    double late = 0;  // seconds that the device waited for the step behind its beginning
+  };
+  bool notes_steps_ = false;
+  std::vector<Noted> noted_;
 };
 
 }  // namespace sluice::engine

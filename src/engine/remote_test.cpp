@@ -320,6 +320,29 @@ TEST(RunAhead, AStepIsQueuedBehindTheOneThatRuns) {
   EXPECT_EQ(remote.core->executor().in_flight(), 0u) << "none is left when nothing is to be done";
 }
 
+TEST(RunAhead, StepsCanBeNoted) {
+  const Remote remote;
+  std::mt19937 random(1);
+  Executor& executor = remote.core->executor();
+  Client client(*remote.core);
+  for (int i = 0; i < 3; ++i) client.add(request(random, 5, 40));
+  executor.note_steps(true);
+  client.drain();
+  executor.note_steps(false);
+  static_cast<void>(outcomes_of(*remote.core, {request(random, 5, 10)}));  // is not noted
+  const std::vector<Executor::StepTime> times = executor.noted_steps();
+  EXPECT_GT(times.size(), 35u) << "of about forty steps";
+  EXPECT_LE(times.size(), 40u);
+  for (size_t i = 0; i < times.size(); ++i) {
+    EXPECT_LT(times[i].begin, times[i].end) << i;
+    if (i > 0) {
+      EXPECT_GE(times[i].begin, times[i - 1].end) << i;
+    }
+  }
+  EXPECT_EQ(times.front().begin, 0);
+  EXPECT_TRUE(executor.noted_steps().empty());
+}
+
 TEST(RunAhead, GivesWhatTheCpuGives) {
   std::vector<CoreRequest> all = plain_requests(40);
   model::Recipe r = recipe();

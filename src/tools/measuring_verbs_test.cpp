@@ -173,6 +173,7 @@ TEST_F(MeasuringVerbs, ProfileAccountsForEachPhase) {
   EXPECT_EQ(read["flops"].get<double>(), 2.0 * 2 * 2 * 20 * 96 * 64);
   const Json& written = op_named(json["decode"], "mlp.down");
   EXPECT_EQ(written["calls"], 2 * 2 * 4);
+  EXPECT_TRUE(json["steady_decode"].is_null()) << "a CPU has no gaps of its own";
   EXPECT_EQ(written["flops"].get<double>(), 2.0 * 2 * 2 * 4 * 2 * 96 * 64);
 
   const auto events = read_json_file(trace);

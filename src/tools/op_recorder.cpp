@@ -47,38 +47,69 @@ void OpRecorder::step_ends() {
   if (keep_spans_) spans_.push_back({-1, phase_, step_begin_, now() - step_begin_});
 }
 
-std::string trace_json(const program::Program& program, std::span<const TraceSpan> spans) {
-  constexpr int kSteps = 1, kOps = 2;
+namespace {
+
+/// Writes trace events of one process, each with a comma behind it.
+class TraceProcess {
+ public:
+  TraceProcess(std::string& out, int id, std::string_view name) : out_(out), id_(id) {
+    out_ += fmt::format(R"({{"ph":"M","pid":{},"name":"process_name","args":{{"name":"{}"}}}},)"
+                        "\n",
+                        id_, name);
+  }
+  void track(int track, std::string_view name) {
+    out_ += fmt::format(R"({{"ph":"M","pid":{},"tid":{},"name":"thread_name","args":{{"name":"{}"}}}},)"
+                        "\n",
+                        id_, track, name);
+  }
+  /// Times in microseconds; `rest` is more fields, each behind a comma.
+  void event(int track, std::string_view name, std::string_view category, double begin, double duration,
+             std::string_view rest = "") {
+    out_ += fmt::format(R"({{"ph":"X","pid":{},"tid":{},"name":"{}","cat":"{}","ts":{:.3f},"dur":{:.3f}{}}},)"
+                        "\n",
+                        id_, track, name, category, begin, duration, rest);
+  }
+
+ private:
+  std::string& out_;
+  int id_;
+};
+
+}  // namespace
+
+std::string trace_json(const program::Program& program, std::span<const TraceSpan> spans,
+                       std::span<const engine::Executor::StepTime> device_steps) {
+  constexpr int kSteps = 1, kOps = 2, kGaps = 2;
   std::string out = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n";
-  const auto track = [&](int id, std::string_view name) {
-    out += fmt::format(R"({{"ph":"M","pid":1,"tid":{},"name":"thread_name","args":{{"name":"{}"}}}},)"
-                       "\n",
-                       id, name);
-  };
-  track(kSteps, "steps");
-  track(kOps, "ops");
+  TraceProcess watched(out, 1, "sluice profile");
+  watched.track(kSteps, "steps");
+  watched.track(kOps, "ops");
   for (const TraceSpan& span : spans) {
     const double begin = static_cast<double>(span.begin_ns) / 1e3;
     const double duration = static_cast<double>(span.duration_ns) / 1e3;
-    const auto event = [&](int id, std::string_view name, std::string_view category) {
-      out += fmt::format(R"({{"ph":"X","pid":1,"tid":{},"name":"{}","cat":"{}","ts":{:.3f},"dur":{:.3f})", id,
-                         name, category, begin, duration);
-    };
     if (span.op < 0) {
-      event(kSteps, enum_name(span.phase), "step");
-      out += "},\n";
+      watched.event(kSteps, enum_name(span.phase), "step", begin, duration);
     } else {
       const program::Step& step = program.steps[static_cast<size_t>(span.op)];
-      event(kOps, step.label, program::op_name(step));
-      out += fmt::format(R"(,"args":{{"layer":{},"kernel":"{}"}}}},)"
-                         "\n",
-                         step.layer, program::kernel_name(step));
+      watched.event(
+          kOps, step.label, program::op_name(step), begin, duration,
+          fmt::format(R"(,"args":{{"layer":{},"kernel":"{}"}})", step.layer, program::kernel_name(step)));
     }
   }
-  // The last event is the whole: a comma never ends the list.
-  out += R"({"ph":"M","pid":1,"name":"process_name","args":{"name":"sluice profile"}}]})"
-         "\n";
-  return out;
+  if (!device_steps.empty()) {
+    TraceProcess device(out, 2, "steady decode, not watched");
+    device.track(kSteps, "steps on the device");
+    device.track(kGaps, "gaps");
+    for (size_t i = 0; i < device_steps.size(); ++i) {
+      const auto& [begin, end] = device_steps[i];
+      device.event(kSteps, "step", "step", 1e6 * begin, 1e6 * (end - begin));
+      if (i + 1 < device_steps.size())
+        device.event(kGaps, "idle", "gap", 1e6 * end, 1e6 * (device_steps[i + 1].begin - end));
+    }
+  }
+  // No comma ends the list.
+  out.erase(out.size() - 2);
+  return out + "\n]}\n";
 }
 
 }  // namespace sluice::tools

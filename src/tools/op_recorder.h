@@ -51,7 +51,9 @@ class OpRecorder final : public StepWatcher {
   std::vector<TraceSpan> spans_;
 };
 
-/// Trace events as Perfetto and chrome://tracing read them: one track for steps, one for ops.
-std::string trace_json(const program::Program& program, std::span<const TraceSpan> spans);
+/// Trace events as Perfetto and chrome://tracing read them: one track for steps, one for ops. Of a device
+/// with a clock a second process: its `device_steps` when nobody watches, and the gaps between them.
+std::string trace_json(const program::Program& program, std::span<const TraceSpan> spans,
+                       std::span<const engine::Executor::StepTime> device_steps);
 
 }  // namespace sluice::tools

@@ -1,6 +1,7 @@
 // sluice profile: where the time of prefill and decode goes, op by op and layer by layer.
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -56,6 +57,39 @@ struct Profile {
     v("outside_seconds", s.outside_seconds), v("ops", s.ops), v("layers", s.layers);
   }
 };
+
+/// A device's decode steps as they run when nobody watches.
+struct SteadyDecode {
+  int64_t steps = 0;
+  double seconds = 0;       // from the first one's beginning to the last one's end
+  double idle_seconds = 0;  // between one's end and the next one's beginning
+  double longest_gap_seconds = 0;
+  template <typename Self, typename V>
+  static void fields(Self& s, V&& v) {
+    v("steps", s.steps), v("seconds", s.seconds), v("idle_seconds", s.idle_seconds);
+    v("longest_gap_seconds", s.longest_gap_seconds);
+  }
+};
+
+SteadyDecode steady_decode(std::span<const engine::Executor::StepTime> times) {
+  SteadyDecode steady{.steps = static_cast<int64_t>(times.size())};
+  steady.seconds = times.back().end;
+  for (size_t i = 1; i < times.size(); ++i) {
+    const double gap = std::max(0.0, times[i].begin - times[i - 1].end);
+    steady.idle_seconds += gap;
+    steady.longest_gap_seconds = std::max(steady.longest_gap_seconds, gap);
+  }
+  return steady;
+}
+
+std::string text_of(const SteadyDecode& s) {
+  return fmt::format(
+      "decode as it runs when nobody watches: {} steps of {:.3f} ms; the device idles {:.2f} % of the time, "
+      "{:.1f} us between steps, {:.1f} at most\n",
+      s.steps, 1e3 * s.seconds / static_cast<double>(s.steps), 100 * s.idle_seconds / s.seconds,
+      1e6 * s.idle_seconds / static_cast<double>(std::max<int64_t>(s.steps - 1, 1)),
+      1e6 * s.longest_gap_seconds);
+}
 
 /// Adds up rows by name; hotspots come first.
 class Rows {
@@ -182,6 +216,11 @@ Result<int> profile(ProfileOptions& o) {
   Workload workload(*core);
   SLUICE_TRY(workload.run(o.prefill).status());  // a warm-up
   SLUICE_TRY(workload.run(o.decode).status());
+  engine::Executor& executor = core->executor();
+  executor.note_steps(true);
+  SLUICE_TRY(workload.run(o.decode).status());
+  executor.note_steps(false);
+  const std::vector<engine::Executor::StepTime> device_steps = executor.noted_steps();
   OpRecorder recorder(*core, !o.trace.empty());
   std::vector<Phase> prefills, decodes;
   for (int i = 0; i < o.repetitions; ++i) {
@@ -192,17 +231,22 @@ Result<int> profile(ProfileOptions& o) {
   }
   const program::Program& program = core->model().program();
   if (!o.trace.empty()) {
-    SLUICE_TRY(write_file_atomically(o.trace, trace_json(program, recorder.spans())));
+    SLUICE_TRY(write_file_atomically(o.trace, trace_json(program, recorder.spans(), device_steps)));
     log_info("{}: open it in https://ui.perfetto.dev", o.trace);
   }
   SLUICE_ASSIGN(const cpu::MachineLimit limit, measure_limit(*core->model().backend().device));
   const ops::Roof roof = cpu::roof_of(limit);
   const Profile prefill = make_profile(PhaseKind::prefill, program, recorder, prefills, roof);
   const Profile decode = make_profile(PhaseKind::decode, program, recorder, decodes, roof);
+  std::optional<SteadyDecode> steady;
+  if (!device_steps.empty()) steady = steady_decode(device_steps);
   if (o.output.json) {
-    print_json({{"limit", to_json(limit)}, {"prefill", to_json(prefill)}, {"decode", to_json(decode)}});
+    print_json({{"limit", to_json(limit)},
+                {"prefill", to_json(prefill)},
+                {"decode", to_json(decode)},
+                {"steady_decode", steady ? to_json(*steady) : Json(nullptr)}});
   } else {
-    print_raw(text_of(prefill) + text_of(decode));
+    print_raw(text_of(prefill) + text_of(decode) + (steady ? text_of(*steady) : ""));
   }
   return kDone;
 }

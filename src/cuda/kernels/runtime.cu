@@ -100,6 +100,15 @@ void* make_event() {
   return event;
 }
 void mark(Queue queue, void* event) { check(cudaEventRecord(static_cast<cudaEvent_t>(event), queue), "an event"); }
+bool is_reached(void* event) {
+  const cudaError_t state = cudaEventQuery(static_cast<cudaEvent_t>(event));
+  if (state == cudaErrorNotReady) {
+    static_cast<void>(cudaGetLastError());
+    return false;
+  }
+  check(state, "an event");
+  return true;
+}
 float milliseconds(void* from, void* to) {
   float ms = 0;
   check(cudaEventSynchronize(static_cast<cudaEvent_t>(to)), "waiting for an event");

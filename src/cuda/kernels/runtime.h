@@ -49,6 +49,7 @@ void destroy(CUgraphExec_st* graph);
 /// Points in a queue's time; milliseconds between two of them.
 void* make_event();
 void mark(Queue queue, void* event);
+bool is_reached(void* event);
 float milliseconds(void* from, void* to);
 /// Work queued from now on waits for the event.
 void await(Queue queue, void* event);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -40,6 +41,23 @@ class RemoteRecording final : public device::Recording {
  public:
   std::vector<Work> work;
   std::set<RemoteStream*> forked, joined;  // streams beside the one that is recorded
+};
+
+class RemoteMark final : public device::Mark {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  RemoteMark(device::Stream& stream, std::shared_ptr<Time> reached)
+      : stream_(stream), reached_(std::move(reached)) {}
+  bool reached() const override { return *reached_ != Time(); }
+  double seconds_since(const device::Mark& earlier) const override {
+    stream_.synchronize();
+    return std::chrono::duration<double>(*reached_ - *static_cast<const RemoteMark&>(earlier).reached_)
+        .count();
+  }
+
+ private:
+  device::Stream& stream_;
+  std::shared_ptr<Time> reached_;
 };
 
 class RemoteStream final : public device::Stream {
@@ -87,6 +105,11 @@ class RemoteStream final : public device::Stream {
       stream->recording_ = nullptr;
     }
     return recording;
+  }
+  std::unique_ptr<device::Mark> mark() override {
+    auto reached = std::make_shared<std::chrono::steady_clock::time_point>();
+    queue([reached] { *reached = std::chrono::steady_clock::now(); });
+    return std::make_unique<RemoteMark>(*this, std::move(reached));
   }
   void replay(const device::Recording& recording) override {
     ++control_->replays;
