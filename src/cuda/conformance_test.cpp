@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <deque>
 #include <utility>
 
 #include "base/check.h"
@@ -13,6 +12,7 @@
 #include "cpu/kv_page.h"
 #include "cuda/backend.h"
 #include "ops/cases.h"
+#include "ops/mirror.h"
 #include "ops/testing/conformance.h"
 
 namespace sluice::cuda {
@@ -21,6 +21,7 @@ namespace {
 using ops::Activations;
 using ops::Case;
 using ops::Kernel;
+using ops::Mirror;
 using ops::Problem;
 
 ops::Backend& reference_backend() {
@@ -35,120 +36,6 @@ ops::Backend& reference_backend() {
 Result<ops::Backend>& gpu() {
   static Result<ops::Backend> instance = make_cuda_backend();
   return instance;
-}
-
-/// Device memory beside each piece of a problem's host memory: what kernels are given instead, and what comes
-/// back.
-class Mirror {
- public:
-  explicit Mirror(device::Device& device) : device_(device), stream_(device.make_stream()) {}
-
-  /// Where the `bytes` at `host` are on the device; unknown content at nullptr.
-  template <typename T>
-  T* in(T* host, size_t bytes) {
-    if (host == nullptr || bytes == 0) return nullptr;
-    auto buffer = device_.allocate(bytes, "a test");
-    SLUICE_CHECK(buffer.ok(), "{}", buffer.status().message());
-    stream_->copy(buffer->data(), host, bytes);
-    void* host_bytes = const_cast<void*>(static_cast<const void*>(host));
-    pieces_.push_back({host_bytes, bytes, *std::move(buffer)});
-    return reinterpret_cast<T*>(pieces_.back().device.data());
-  }
-  void in(Matrix& m) {
-    if (m.rows > 0) m.data = in(static_cast<std::byte*>(m.data), static_cast<size_t>(m.rows * m.stride) * 4);
-  }
-  template <typename T>
-  void floats(const T*& host, int64_t count) {
-    host = in(host, static_cast<size_t>(count) * sizeof(T));
-  }
-  void in(ops::KvCache& cache, Problem<ops::RopeKv>& p) { pages(cache, p.cache); }
-  void in(ops::KvCache& cache, Problem<ops::Attention>& p) { pages(cache, p.cache); }
-
-  ops::DeviceSequences sequences(std::span<const ops::SequenceRows> all, int64_t rows) {
-    std::vector<int32_t>& of = sequence_of_.emplace_back(static_cast<size_t>(rows), -1);
-    for (size_t i = 0; i < all.size(); ++i) {
-      for (int32_t r = 0; r < all[i].rows; ++r)
-        of[static_cast<size_t>(all[i].first_row + r)] = static_cast<int32_t>(i);
-    }
-    return {in(all.data(), all.size_bytes()), in(of.data(), of.size() * sizeof(int32_t))};
-  }
-
-  /// Scratch filled with NaN: nothing may be read before it was written.
-  std::byte* scratch(uint64_t bytes) {
-    nan_.assign(bytes, std::byte{0xff});
-    return in(nan_.data(), nan_.size());
-  }
-  device::Stream& stream() { return *stream_; }
-  void fetch() {
-    for (const Piece& piece : pieces_) stream_->copy(piece.host, piece.device.data(), piece.bytes);
-    stream_->synchronize();
-  }
-
- private:
-  struct Piece {
-    void* host;
-    size_t bytes;
-    device::Buffer device;
-  };
-  void pages(ops::KvCache& cache, ops::ProblemCache& problem) {
-    cache.keys = in(cache.keys, problem.key_bytes());
-    cache.values = in(cache.values, problem.value_bytes());
-    cache.tables.pages = in(cache.tables.pages, problem.table_bytes());
-  }
-
-  device::Device& device_;
-  std::unique_ptr<device::Stream> stream_;
-  std::vector<Piece> pieces_;
-  std::deque<std::vector<int32_t>> sequence_of_;
-  std::vector<std::byte> nan_;
-};
-
-uint64_t weight_bytes(DType type, int64_t n, int64_t k) {
-  return ops::plain_layout().packed_bytes(type, n, k);
-}
-
-// The pieces of each op's arguments.
-void mirror(Mirror& m, Problem<ops::Linear>& p, ops::Linear::Args& a) {
-  m.in(a.x), m.in(a.y);
-  a.weight = m.in(a.weight, weight_bytes(p.desc.weight, p.desc.n, p.desc.k));
-  m.floats(a.bias, p.desc.n);
-}
-void mirror(Mirror& m, Problem<ops::MoeMlp>& p, ops::MoeMlp::Args& a) {
-  const auto& up = p.desc.gate_up_linear();
-  m.in(a.x), m.in(a.experts), m.in(a.weights), m.in(a.y);
-  a.gate_up = m.in(a.gate_up, weight_bytes(p.desc.gate_up, p.desc.experts * up.n, up.k));
-  a.down = m.in(a.down, weight_bytes(p.desc.down, p.desc.experts * p.desc.hidden, p.desc.width));
-}
-void mirror(Mirror& m, Problem<ops::Embed>& p, ops::Embed::Args& a) {
-  m.floats(a.ids, p.rows), m.floats(a.positions, p.rows);
-  a.weight = m.in(a.weight, weight_bytes(p.desc.weight, p.desc.vocab, p.desc.hidden));
-  m.floats(a.position_table, p.desc.positions * p.desc.hidden);
-  m.in(a.y);
-}
-void mirror(Mirror& m, Problem<ops::AddNorm>& p, ops::AddNorm::Args& a) {
-  m.in(a.h), m.in(a.branch), m.in(a.y);
-  m.floats(a.branch_weight, p.desc.dim), m.floats(a.branch_bias, p.desc.dim);
-  m.floats(a.output_weight, p.desc.dim), m.floats(a.output_bias, p.desc.dim);
-}
-void mirror(Mirror& m, Problem<ops::Activation>&, ops::Activation::Args& a) { m.in(a.x), m.in(a.y); }
-void mirror(Mirror& m, Problem<ops::ScaleSoftcap>&, ops::ScaleSoftcap::Args& a) { m.in(a.x); }
-void mirror(Mirror& m, Problem<ops::Sample>& p, ops::Sample::Args& a) {
-  m.in(a.x);
-  a.choices = m.in(a.choices, p.choices.size() * sizeof(ops::Choice));
-  a.out = m.in(a.out, p.tokens.size() * sizeof(int32_t));
-  a.seen = m.in(a.seen, p.seen.size() * sizeof(ops::Seen));
-  a.biases = m.in(a.biases, p.biases.size() * sizeof(ops::Bias));
-  a.logprobs = m.in(a.logprobs, p.logprobs.size() * sizeof(ops::Logprobs));
-}
-void mirror(Mirror& m, Problem<ops::RopeKv>& p, ops::RopeKv::Args& a) {
-  a.on_device = m.sequences(a.sequences, p.rows);
-  m.in(a.qkv), m.in(a.rope_table), m.in(a.cache, p);
-  m.floats(a.q_norm, p.desc.heads * p.desc.d_qk), m.floats(a.k_norm, p.desc.kv_heads * p.desc.d_qk);
-}
-void mirror(Mirror& m, Problem<ops::Attention>& p, ops::Attention::Args& a) {
-  a.on_device = m.sequences(a.sequences, p.rows);
-  m.in(a.q), m.in(a.out), m.in(a.cache, p);
-  m.floats(a.sinks, p.desc.heads), m.floats(a.alibi_slopes, p.desc.heads);
 }
 
 /// Moves what lies as cpu/kv_page.h says to where cuda/kernels/kv_page.cuh has it, (page_tokens, dims), or

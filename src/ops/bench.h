@@ -44,7 +44,8 @@ struct BenchRow {
 };
 
 /// Calls `report` with each row as it is measured. Weights are read from memory: successive calls use
-/// different copies, together larger than any cache.
+/// different copies, together larger than any cache. On a device with memory of its own so do all arguments,
+/// of up to 64 copies, and calls are recorded one behind the other and timed together, as steps run them.
 void bench_ops(Backend& backend, const Roof& roof, const BenchOptions& options,
                const std::function<void(const BenchRow&)>& report);
 

@@ -261,4 +261,78 @@ std::vector<Case<Attention>> model_cases() {
           {llama, 0, {{256, 1024}}}};
 }
 
+// ---- a Llama of 8B parameters
+
+template <>
+std::vector<Case<Linear>> large_model_cases() {
+  std::vector<Case<Linear>> out;
+  for (const auto& [n, k] : {std::pair<int64_t, int64_t>{6144, 4096},  // qkv, out, gate and up, down
+                             {4096, 4096},
+                             {28672, 4096},
+                             {4096, 14336}}) {
+    for (int64_t rows : {1, 4, 16, 64, 256, 2048})
+      out.push_back({{n, k, DType::bf16, Activations::bf16, false}, rows});
+  }
+  for (int64_t rows : {1, 64}) out.push_back({{128256, 4096, DType::bf16, Activations::bf16, false}, rows});
+  return out;
+}
+template <>
+std::vector<Case<MoeMlp>> large_model_cases() {
+  // A layer of Qwen3-30B-A3B with a quarter of its experts.
+  const MoeMlp::Desc d{
+      32, 8, 2048, 768, ActivationKind::silu, true, DType::bf16, DType::bf16, Activations::bf16};
+  return {{d, 1}, {d, 16}, {d, 128}};
+}
+template <>
+std::vector<Case<Embed>> large_model_cases() {
+  const Embed::Desc d{.vocab = 128256, .hidden = 4096, .weight = DType::bf16};
+  return {{d, 1}, {d, 64}, {d, 2048}};
+}
+template <>
+std::vector<Case<AddNorm>> large_model_cases() {
+  const AddNorm::Desc d{4096, true, NormKind::none, 1, true, NormKind::rms, 1e-5f};
+  return {{d, 1}, {d, 64}, {d, 2048}};
+}
+template <>
+std::vector<Case<Activation>> large_model_cases() {
+  const Activation::Desc d{14336, ActivationKind::silu, true};
+  return {{d, 1}, {d, 64}, {d, 2048}};
+}
+template <>
+std::vector<Case<ScaleSoftcap>> large_model_cases() {
+  return {{{128256, 1, 30}, 1}, {{128256, 1, 30}, 64}};
+}
+template <>
+std::vector<Case<Sample>> large_model_cases() {
+  return {{{128256}, 1}, {{128256}, 16}, {{128256}, 64}, {{128256}, 256}};
+}
+template <>
+std::vector<Case<RopeKv>> large_model_cases() {
+  const RopeKv::Desc d{.heads = 32,
+                       .kv_heads = 8,
+                       .d_qk = 128,
+                       .d_v = 128,
+                       .rope = RopeStyle::half,
+                       .rope_dims = 128,
+                       .kv = DType::bf16};
+  return {{d, 0, {{1, 1087}}}, {d, 0, std::vector<ProblemSequence>(64, {1, 1087})}, {d, 0, {{2048, 0}}}};
+}
+template <>
+std::vector<Case<Attention>> large_model_cases() {
+  const Attention::Desc d{.heads = 32,
+                          .kv_heads = 8,
+                          .d_qk = 128,
+                          .d_v = 128,
+                          .scale = 0.0883883f,
+                          .kv = DType::bf16,
+                          .rounded = true};
+  std::vector<Case<Attention>> out;
+  for (size_t sequences : {1, 4, 16, 64})
+    out.push_back({d, 0, std::vector<ProblemSequence>(sequences, {1, 1087})});
+  out.push_back({d, 0, {{2048, 0}}});
+  out.push_back({d, 0, {{2048, 8192}}});
+  out.push_back({d, 0, std::vector<ProblemSequence>(16, {1024, 0})});
+  return out;
+}
+
 }  // namespace sluice::ops

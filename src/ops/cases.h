@@ -32,6 +32,10 @@ std::vector<Case<Op>> edge_cases();
 template <typename Op>
 std::vector<Case<Op>> model_cases();
 
+/// Those of a Llama of 8B parameters in bf16, for GPUs.
+template <typename Op>
+std::vector<Case<Op>> large_model_cases();
+
 /// All types that linear weights come in.
 std::vector<DType> weight_types();
 

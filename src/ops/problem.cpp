@@ -43,8 +43,12 @@ Bytes random_weight(DType dtype, int64_t rows, int64_t k, uint32_t seed) {
   const float size = 1 / std::sqrt(static_cast<float>(k));
   const quant::BlockFormat* format = quant::block_format(dtype);
   if (format == nullptr) {
-    const std::vector<float> row = random_floats(rows * k, seed, size);
-    quant::quantize_row(dtype, row.data(), out.data(), rows * k);
+    const int64_t different = std::min(rows, std::max<int64_t>(1, (int64_t{1} << 24) / k));
+    const std::vector<float> values = random_floats(different * k, seed, size);
+    quant::quantize_row(dtype, values.data(), out.data(), different * k);
+    for (int64_t row = different; row < rows; row += different)
+      std::memcpy(out.data() + row * bytes, out.data(),
+                  static_cast<size_t>(std::min(different, rows - row) * bytes));
     return out;
   }
   std::mt19937 engine(seed);
@@ -67,24 +71,29 @@ Bytes random_weight(DType dtype, int64_t rows, int64_t k, uint32_t seed) {
 }
 
 ProblemWeight::ProblemWeight(DType dtype, int64_t n, int64_t k, int64_t copies, uint32_t seed)
-    : dtype_(dtype), n_(n), k_(k), copies_(copies), norms_(static_cast<size_t>(n * copies)) {
+    : dtype_(dtype), n_(n), k_(k), copies_(copies) {
   packed_.emplace(plain_layout().name, random_weight(dtype, n * copies, k, seed));
-  const std::byte* rows = packed_.begin()->second.data();
-  const uint64_t bytes = row_bytes(dtype, static_cast<uint64_t>(k));
-  const quant::BlockFormat* format = quant::block_format(dtype);
-  std::vector<float> values(static_cast<size_t>(k));
+}
+
+const std::vector<double>& ProblemWeight::norms() const {
+  if (!norms_.empty()) return norms_;
+  norms_.resize(static_cast<size_t>(n_ * copies_));
+  const std::byte* rows = packed_.at(plain_layout().name).data();
+  const uint64_t bytes = row_bytes(dtype_, static_cast<uint64_t>(k_));
+  const quant::BlockFormat* format = quant::block_format(dtype_);
+  std::vector<float> values(static_cast<size_t>(k_));
   quant::Block block;
-  for (int64_t r = 0; r < n * copies; ++r) {
+  for (int64_t r = 0; r < n_ * copies_; ++r) {
     const std::byte* row = rows + static_cast<uint64_t>(r) * bytes;
     double sum = 0;
     if (format == nullptr) {
-      quant::dequantize_row(dtype, row, values.data(), k);
-      sum = std::pow(norm_of(values.data(), k), 2);
+      quant::dequantize_row(dtype_, row, values.data(), k_);
+      sum = std::pow(norm_of(values.data(), k_), 2);
     }
-    for (int64_t i = 0; format != nullptr && i < k;
-         i += info(dtype).block_elems, row += info(dtype).block_bytes) {
-      quant::unpack_block(dtype, row, block);
-      for (uint32_t e = 0; e < info(dtype).block_elems; ++e) {
+    for (int64_t i = 0; format != nullptr && i < k_;
+         i += info(dtype_).block_elems, row += info(dtype_).block_bytes) {
+      quant::unpack_block(dtype_, row, block);
+      for (uint32_t e = 0; e < info(dtype_).block_elems; ++e) {
         const int64_t g = e / static_cast<uint32_t>(format->group);
         const double size =
             std::abs(block.d * block.scale[g] * block.code[e]) + std::abs(block.m * block.min[g]);
@@ -93,6 +102,7 @@ ProblemWeight::ProblemWeight(DType dtype, int64_t n, int64_t k, int64_t copies, 
     }
     norms_[static_cast<size_t>(r)] = std::sqrt(sum);
   }
+  return norms_;
 }
 
 const std::byte* ProblemWeight::in(const WeightLayout& layout) {
@@ -138,6 +148,19 @@ ProblemCache::ProblemCache(int64_t kv_heads, int64_t d_qk, int64_t d_v, DType kv
 void ProblemCache::clear() {
   constexpr int kUnwritten = 0x40;  // in every type a number of the order of what is written
   for (Bytes* part : {&keys_, &values_}) std::memset(part->data(), kUnwritten, part->size());
+}
+
+void ProblemCache::fill(uint32_t seed) {
+  clear();
+  if (kv_ == DType::i8) return;  // scales are not where elements are
+  for (Bytes* part : {&keys_, &values_}) {
+    const int64_t row = int64_t{1} << 16, bytes = static_cast<int64_t>(row_bytes(kv_, row));
+    const std::vector<float> values = random_floats(row, seed++);
+    Bytes random(static_cast<size_t>(bytes));
+    quant::quantize_row(kv_, values.data(), random.data(), row);
+    for (size_t at = 0; at < part->size(); at += random.size())
+      std::memcpy(part->data() + at, random.data(), std::min(random.size(), part->size() - at));
+  }
 }
 
 template <typename F>

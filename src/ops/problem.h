@@ -16,19 +16,19 @@ namespace sluice::ops {
 class Bytes {
  public:
   explicit Bytes(size_t size = 0) : storage_(size + 64), size_(size) {}
-  std::byte* data() {
-    auto address = reinterpret_cast<uintptr_t>(storage_.data());
-    return storage_.data() + (64 - address % 64) % 64;
-  }
+  std::byte* data() { return storage_.data() + first(); }
+  const std::byte* data() const { return storage_.data() + first(); }
   size_t size() const { return size_; }
 
  private:
+  size_t first() const { return (64 - reinterpret_cast<uintptr_t>(storage_.data()) % 64) % 64; }
+
   std::vector<std::byte> storage_;
   size_t size_;
 };
 
 /// Random bytes of `rows` rows of a block or plain type: every code and every inner scale occurs, f16 scales
-/// are such that values are of the order of 1 / sqrt(k).
+/// are such that values are of the order of 1 / sqrt(k). Of plain types the rows repeat after 2^24 values.
 Bytes random_weight(DType dtype, int64_t rows, int64_t k, uint32_t seed);
 
 std::vector<float> random_floats(int64_t count, uint32_t seed, float deviation = 1);
@@ -41,13 +41,13 @@ class ProblemWeight {
   const std::byte* in(const WeightLayout& layout);
   /// Of each row: the square root of the sum of (|scale * code| + |offset|)^2, what rounding errors scale
   /// with.
-  const std::vector<double>& norms() const { return norms_; }
+  const std::vector<double>& norms() const;
 
  private:
   DType dtype_;
   int64_t n_, k_, copies_;
   std::map<std::string_view, Bytes> packed_;
-  std::vector<double> norms_;
+  mutable std::vector<double> norms_;  // when they were asked for
 };
 
 /// Where the rows of a batch stand.
@@ -70,6 +70,8 @@ class ProblemCache {
   size_t table_bytes() const { return tables_.size() * sizeof(int32_t); }
   /// Fills all pages with numbers that stay where nothing is written.
   void clear();
+  /// Fills pages of plain types with random numbers, whatever their layout.
+  void fill(uint32_t seed);
   /// All that pages hold, as floats, in whatever order the backend keeps it: of types with scales the codes
   /// of a head, then its scales.
   std::vector<float> contents();

@@ -281,8 +281,6 @@ void print_op_row(const ops::BenchRow& row) {
 
 Result<int> bench_ops(const BenchOptions& o) {
   SLUICE_ASSIGN(ops::Backend backend, o.backend.make());
-  if (!backend.device->shares_host_memory())
-    return unsupported("--ops: kernels of {} are timed by profile", backend.device->info().kind);
   SLUICE_ASSIGN(const cpu::MachineLimit limit, measure_limit(*backend.device));
   Json rows = Json::array();
   if (!o.output.json) {
