@@ -12,6 +12,7 @@ Result<ops::Backend> make_cuda_backend();
 /// What a device of that backend does at best.
 struct DeviceLimit {
   double read_bytes_per_second = 0, f32_per_second = 0, bf16_per_second = 0;
+  double copy_bytes_per_second = 0;  // from pinned memory of the host
 };
 Result<DeviceLimit> measure_cuda_limit(device::Device& device);
 

@@ -45,7 +45,8 @@ Result<cpu::MachineLimit> measure_limit(device::Device& device) {
     return cpu::MachineLimit{.threads = info.parallelism,
                              .read_bytes_per_second = limit.read_bytes_per_second,
                              .f32_per_second = limit.f32_per_second,
-                             .bf16_per_second = limit.bf16_per_second};
+                             .bf16_per_second = limit.bf16_per_second,
+                             .copy_bytes_per_second = limit.copy_bytes_per_second};
   }
   const auto isa = enum_from_name<cpu::Isa>(info.features);
   if (!isa) return unsupported("the limits of a {} device cannot be measured yet", info.kind);

@@ -121,6 +121,8 @@ std::string machine_line(const device::DeviceInfo& info, const cpu::MachineLimit
                                    {limit.tile_int8_per_second, "GOP/s in int8 on tiles"}}) {
     if (rate > 0) line += fmt::format(", {:.0f} {}", rate / 1e9, what);
   }
+  if (limit.copy_bytes_per_second > 0)
+    line += fmt::format(", takes {:.1f} GB/s from the host", limit.copy_bytes_per_second / 1e9);
   return line + "\n";
 }
 
@@ -129,7 +131,7 @@ struct Row {
   std::string test;
   Json key;  // what names it in JSON: {"p"} or {"b", "n"}
   Spread tokens_per_second;
-  std::string_view roof;  // "flops" or "bandwidth"
+  std::string_view roof;  // "flops", "bandwidth", or "host_copies" where weights come from the host
   double share = 0;       // of that roof, at the median
   double invariance_cost = 0;
 };
@@ -174,13 +176,17 @@ Report make_report(Bench& bench, Bench* other, uint64_t peak_rss, const cpu::Mac
     const auto& s = bench.decode()[i];
     const double step_seconds = static_cast<double>(s.load.sequences) / s.spread().median;
     if (i == 0) report.per_token_ms = 1e3 * step_seconds;
+    // Weights that are streamed cross the bus once a step.
+    const double read_seconds =
+        streamed_bytes(program, s.passes) / static_cast<double>(s.load.steps) / limit.read_bytes_per_second;
+    const uint64_t copied = bench.model().plan().streamed;
+    const double copy_seconds = copied > 0 ? static_cast<double>(copied) / limit.copy_bytes_per_second : 0;
     report.decode.push_back(
         {fmt::format("decode b={} n={} context={}", s.load.sequences, s.load.steps, s.load.context),
          {{"b", s.load.sequences}, {"n", s.load.steps}},
          s.spread(),
-         "bandwidth",
-         streamed_bytes(program, s.passes) / limit.read_bytes_per_second /
-             (step_seconds * static_cast<double>(s.load.steps)),
+         copy_seconds > read_seconds ? "host_copies" : "bandwidth",
+         std::max(copy_seconds, read_seconds) / step_seconds,
          invariance_cost(s, invariant, other == nullptr ? nullptr : &other->decode()[i])});
   }
   return report;

@@ -21,6 +21,7 @@ struct MachineLimit {
   // Dot products of bf16, and of bytes on tile registers (AMX), likewise; 0 where there are none.
   double bf16_per_second = 0;
   double tile_int8_per_second = 0;
+  double copy_bytes_per_second = 0;  // from the host's memory to a device's own; 0 where they are one
   template <typename Self, typename V>
   static void fields(Self& s, V&& v) {
     v("threads", s.threads), v("read_bytes_per_second", s.read_bytes_per_second);
