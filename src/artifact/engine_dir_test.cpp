@@ -76,10 +76,32 @@ class EngineDirTest : public ::testing::Test {
   }
   void write() const { ASSERT_EQ(write(manifest()).message(), ""); }
 
+  /// Mapped, and piece by piece: what is wrong with one is wrong with the other.
   Status load() const {
     SLUICE_ASSIGN(EngineDir engine, EngineDir::open(engine_));
-    return engine.load({.verify = true, .threads = 2});
+    Status status = engine.load({.verify = true, .threads = 2});
+    std::vector<std::byte> arena(arena_.size());
+    std::vector<std::unique_ptr<PieceSink>> sinks;
+    for (int i = 0; i < 2; ++i) sinks.push_back(std::make_unique<Copier>(arena));
+    EXPECT_EQ(engine.read(true, sinks).message(), status.message());
+    if (status.ok()) {
+      EXPECT_EQ(arena, arena_);
+    }
+    return status;
   }
+
+  class Copier final : public PieceSink {
+   public:
+    explicit Copier(std::span<std::byte> arena) : arena_(arena) {}
+    std::span<std::byte> room() override { return piece_; }
+    void take(uint64_t offset, size_t bytes) override {
+      std::copy_n(piece_.begin(), bytes, arena_.begin() + static_cast<std::ptrdiff_t>(offset));
+    }
+
+   private:
+    std::span<std::byte> arena_;
+    std::vector<std::byte> piece_ = std::vector<std::byte>(10'000);
+  };
 
   std::vector<std::string> files() const {
     std::vector<std::string> out;
@@ -109,6 +131,7 @@ TEST_F(EngineDirTest, RoundTrip) {
   EXPECT_TRUE(engine->weights().empty());
   ASSERT_EQ(engine->load({.verify = true, .threads = 3}).message(), "");
   EXPECT_TRUE(std::ranges::equal(engine->weights(), arena_));
+  EXPECT_TRUE(load().ok());
 
   const Manifest& got = engine->manifest();
   EXPECT_EQ(got.blocks.size(), 4u);  // 200184 bytes in blocks of 65536

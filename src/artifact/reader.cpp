@@ -3,6 +3,8 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <mutex>
+#include <vector>
 
 #include "artifact/checksum.h"
 #include "base/file.h"
@@ -24,11 +26,15 @@ Result<File> open_entry(const std::string& directory, const FileEntry& entry) {
   return file;
 }
 
-Status check_content(const File& file, const FileEntry& entry) {
-  SLUICE_ASSIGN(const std::string found, checksum_of(file));
-  if (found == entry.xxh3) return {};
+Status compare(const std::string& checksum, const File& file, const FileEntry& entry) {
+  if (checksum == entry.xxh3) return {};
   return corrupt("{}: the checksum does not match: the file was damaged or edited; run optimize again",
                  file.path());
+}
+
+Status check_content(const File& file, const FileEntry& entry) {
+  SLUICE_ASSIGN(const std::string found, checksum_of(file));
+  return compare(found, file, entry);
 }
 
 // For file systems without mmap.
@@ -86,10 +92,47 @@ Status EngineDir::load(const LoadOptions& options) {
   const int64_t files = options.verify ? static_cast<int64_t>(manifest_.files.size()) : 0;
   return parallel_for(blocks + files, options.threads, [&](int64_t i) -> Status {
     if (i < blocks) return load_block(static_cast<size_t>(i), options.verify);
-    const FileEntry& entry = manifest_.files[static_cast<size_t>(i - blocks)];
-    SLUICE_ASSIGN(const File file, open_entry(path_, entry));
-    return check_content(file, entry);
+    return check_file(manifest_.files[static_cast<size_t>(i - blocks)]);
   });
+}
+
+Status EngineDir::check_file(const FileEntry& entry) const {
+  SLUICE_ASSIGN(const File file, open_entry(path_, entry));
+  return check_content(file, entry);
+}
+
+Status EngineDir::read(bool verify, std::span<const std::unique_ptr<PieceSink>> sinks) const {
+  const int64_t blocks = static_cast<int64_t>(manifest_.blocks.size());
+  const int64_t files = verify ? static_cast<int64_t>(manifest_.files.size()) : 0;
+  std::mutex mutex;
+  std::vector<PieceSink*> idle;
+  for (const auto& sink : sinks) idle.push_back(sink.get());
+  return parallel_for(blocks + files, static_cast<int>(sinks.size()), [&](int64_t i) -> Status {
+    if (i >= blocks) return check_file(manifest_.files[static_cast<size_t>(i - blocks)]);
+    std::unique_lock lock(mutex);
+    PieceSink* sink = idle.back();
+    idle.pop_back();
+    lock.unlock();
+    SLUICE_TRY(read_block(static_cast<size_t>(i), verify, *sink));
+    lock.lock();
+    idle.push_back(sink);
+    return {};
+  });
+}
+
+Status EngineDir::read_block(size_t index, bool verify, PieceSink& sink) const {
+  const FileEntry& entry = manifest_.blocks[index];
+  SLUICE_ASSIGN(const File file, open_entry(path_, entry));
+  Checksum checksum;
+  for (uint64_t offset = 0; offset < file.size();) {
+    const std::span<std::byte> room = sink.room();
+    const std::span<std::byte> piece = room.first(std::min<uint64_t>(room.size(), file.size() - offset));
+    SLUICE_TRY(file.read_at(offset, piece));
+    if (verify) checksum.update(piece);
+    sink.take(index * manifest_.block_bytes + offset, piece.size());
+    offset += piece.size();
+  }
+  return verify ? compare(checksum.hex(), file, entry) : Status();
 }
 
 Status EngineDir::load_block(size_t index, bool verify) {

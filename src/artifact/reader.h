@@ -1,6 +1,7 @@
 // An engine directory opened: its manifest, and its weights at one stretch of addresses.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 
@@ -26,6 +27,16 @@ class AddressRange {
   uint64_t size_ = 0;
 };
 
+/// Takes an arena that is read piece by piece.
+class PieceSink {
+ public:
+  virtual ~PieceSink() = default;
+  /// Where the next piece is to be read; not empty.
+  virtual std::span<std::byte> room() = 0;
+  /// arena[offset, offset + bytes) lies at the room's start.
+  virtual void take(uint64_t offset, size_t bytes) = 0;
+};
+
 /// An open engine. open() checks the manifest and every listed file's length. load() compares checksums,
 /// unless told otherwise (in parallel; a damaged disk shows here as an error), and maps the block files one
 /// behind the other, so that the weight arena is one range of memory: read-only, shared with other processes,
@@ -47,6 +58,11 @@ class EngineDir {
   };
   Status load(const LoadOptions& options);
 
+  /// Instead of load(), for who keeps the weights elsewhere: reads every block once, as many at a time as
+  /// there are sinks, each into one of them. A checksum is compared when all of its block was taken: after a
+  /// failure what was taken is not to be used.
+  Status read(bool verify, std::span<const std::unique_ptr<PieceSink>> sinks) const;
+
   /// The arena, empty before load(): tensor t lies at weights()[t.offset, t.offset + t.bytes). Its start is
   /// aligned to a page.
   std::span<const std::byte> weights() const { return {range_.data(), range_.size()}; }
@@ -54,6 +70,9 @@ class EngineDir {
  private:
   EngineDir() = default;
   Status load_block(size_t index, bool verify);
+  Status read_block(size_t index, bool verify, PieceSink& sink) const;
+  /// Compares the checksum of a file that is no block.
+  Status check_file(const FileEntry& entry) const;
 
   std::string path_;
   Manifest manifest_;

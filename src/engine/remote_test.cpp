@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <random>
 
+#include "artifact/source.h"
+#include "artifact/writer.h"
 #include "engine/testing/cores.h"
 #include "engine/testing/remote_device.h"
 #include "model/testing/temp_directory.h"
 #include "model/testing/tiny_checkpoint.h"
+#include "program/pack.h"
 
 namespace sluice::engine {
 namespace {
@@ -427,6 +430,62 @@ std::vector<int64_t> budgets(const std::string& path, int64_t* all) {
   const int64_t least = std::stoll(text.substr(text.find("at least ") + 9));
   *all = static_cast<int64_t>(Remote(recipe(), path).core->model().plan().weights);
   return {least, (2 * least + *all) / 3, (least + 2 * *all) / 3};
+}
+
+/// The engine that `optimize` makes of a model for a remote device, in blocks of 64 KiB.
+void write_engine(const std::string& output, const std::string& model_path) {
+  model::Recipe r = recipe();
+  const auto model = model::load_model(model_path);
+  ASSERT_TRUE(model.ok() && model::complete(r, model->spec).ok());
+  std::vector<std::string> notes;
+  const auto types = model::resolve_types(*model, r, notes);
+  ASSERT_TRUE(types.ok());
+  const ops::Backend backend = testing::make_remote_backend(std::make_shared<RemoteControl>());
+  const auto program = program::lower(model->spec, r, *types, backend, r.max_sequences);
+  ASSERT_TRUE(program.ok()) << program.status().message();
+  auto writer = artifact::EngineWriter::create(output, program->weight_bytes, 64 << 10);
+  ASSERT_TRUE(writer.ok()) << writer.status().message();
+  artifact::Manifest manifest{.writer = "a test",
+                              .source = artifact::SourceSnapshot::take(model->checkpoint)->source(),
+                              .hardware = {.device = "remote", .name = "a device for tests"},
+                              .spec = model->spec,
+                              .recipe = r,
+                              .types = *types};
+  for (const program::WeightInfo& w : program->weights) {
+    if (w.constant) continue;
+    manifest.tensors.push_back(
+        {w.name, w.dtype, std::string(w.layout->name), w.n, w.k, w.copies, w.offset, w.bytes});
+    ASSERT_TRUE(writer->pad_to(w.offset).ok());
+    std::vector<std::byte> packed(w.bytes / static_cast<uint64_t>(w.copies));
+    for (int64_t copy = 0; copy < w.copies; ++copy) {
+      ASSERT_TRUE(program::pack_weight(*model, w, copy, packed, 1).ok());
+      ASSERT_TRUE(writer->append(packed).ok());
+    }
+  }
+  ASSERT_TRUE(writer->pad_to(program->weight_bytes).ok());
+  ASSERT_EQ(writer->publish(manifest).message(), "");
+}
+
+TEST(Remote, AnEngineGivesWhatItsModelGives) {
+  const std::string& path = tiny({.layers = 7});
+  const model::testing::TempDirectory directory;
+  const std::string engine = directory / "engine";
+  ASSERT_NO_FATAL_FAILURE(write_engine(engine, path));
+  const std::vector<CoreRequest> all = mixed_requests(12);
+  const Remote from_model(recipe(), path);
+  const std::vector<Outcome> want = outcomes_of(*from_model.core, all);
+  int64_t whole = 0;
+  for (const int64_t budget : {int64_t{0}, budgets(path, &whole)[1]}) {
+    model::Recipe r = recipe();
+    r.weight_budget = budget;
+    const Remote remote(r, engine);
+    const MemoryPlan& plan = remote.core->model().plan();
+    EXPECT_EQ(plan.streamed > 0, budget > 0);
+    EXPECT_EQ(remote.control->device_bytes, plan.on_device());
+    EXPECT_EQ(remote.control->host_bytes, plan.pinned + plan.streamed) << "what loading took is given back";
+    const std::vector<Outcome> got = outcomes_of(*remote.core, all);
+    for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
+  }
 }
 
 TEST(WeightBudget, ResultsAreThoseOfResidentWeights) {

@@ -7,6 +7,7 @@
 #include "artifact/tuning.h"
 #include "base/check.h"
 #include "base/file.h"
+#include "engine/block_upload.h"
 #include "engine/upload.h"
 #include "program/pack.h"
 
@@ -16,8 +17,9 @@ namespace {
 /// The memory that weights are put into.
 class Arenas {
  public:
-  static Result<Arenas> make(const WeightPlaces& places, device::Device& device, int threads) {
-    SLUICE_ASSIGN(Uploader uploader, Uploader::make(device, threads));
+  static Result<Arenas> make(const WeightPlaces& places, device::Device& device, int threads,
+                             size_t piece = Uploader::kLargePiece) {
+    SLUICE_ASSIGN(Uploader uploader, Uploader::make(device, threads, piece));
     Arenas arenas(places, std::move(uploader));
     SLUICE_ASSIGN(arenas.device_, device.allocate(places.device_bytes, "weights"));
     if (places.host_bytes > 0) {
@@ -26,6 +28,12 @@ class Arenas {
     return arenas;
   }
 
+  /// Where a weight lies, and whether that is the host's memory.
+  std::pair<std::byte*, bool> at(size_t weight) const {
+    const WeightPlaces::Place& place = places_->weights[weight];
+    return place.host ? std::pair(host_.data() + *place.host, true)
+                      : std::pair(device_.data() + place.device, false);
+  }
   /// Where a part of a weight can be written at once; nullptr: it must be put.
   std::byte* direct(size_t weight, uint64_t offset, bool shares_host_memory) const {
     const WeightPlaces::Place& place = places_->weights[weight];
@@ -134,14 +142,27 @@ class EngineWeights final : public WeightStore {
 
   Result<LoadedWeights> load(const program::Program& program, const WeightPlaces& places,
                              device::Device& device, int threads, bool verify_checksums) override {
+    SLUICE_ASSIGN(const std::vector<const artifact::TensorEntry*> stored, stored_weights(program));
+    if (!device.shares_host_memory())
+      return bring(device, program, places, stored, threads, verify_checksums);
     SLUICE_TRY(dir_.load({.verify = verify_checksums, .threads = threads}));
+    LoadedWeights out;
+    for (size_t i = 0; i < stored.size(); ++i) {
+      out.at.push_back(stored[i] != nullptr ? dir_.weights().data() + stored[i]->offset
+                                            : std::as_bytes(std::span(program.constants[i])).data());
+    }
+    return out;
+  }
+
+ private:
+  /// Where the engine has each weight of the program; null for constants.
+  Result<std::vector<const artifact::TensorEntry*>> stored_weights(const program::Program& program) const {
     std::map<std::string_view, const artifact::TensorEntry*> entries;
     for (const artifact::TensorEntry& tensor : dir_.manifest().tensors) entries[tensor.name] = &tensor;
-    std::vector<const std::byte*> out;
-    for (size_t i = 0; i < program.weights.size(); ++i) {
-      const program::WeightInfo& w = program.weights[i];
+    std::vector<const artifact::TensorEntry*> out;
+    for (const program::WeightInfo& w : program.weights) {
       if (w.constant) {
-        out.push_back(reinterpret_cast<const std::byte*>(program.constants[i].data()));
+        out.push_back(nullptr);
         continue;
       }
       const auto it = entries.find(w.name);
@@ -151,19 +172,27 @@ class EngineWeights final : public WeightStore {
         return corrupt("{}: weight {} is not stored as this version needs it; run optimize again",
                        dir_.path(), w.name);
       }
-      out.push_back(dir_.weights().data() + t->offset);
+      out.push_back(t);
     }
-    if (!device.shares_host_memory()) return copy_to(device, program, places, out, threads);
-    return LoadedWeights{.at = std::move(out)};
+    return out;
   }
 
- private:
-  Result<LoadedWeights> copy_to(device::Device& device, const program::Program& program,
-                                const WeightPlaces& places, std::span<const std::byte* const> mapped,
-                                int threads) {
-    SLUICE_ASSIGN(Arenas arenas, Arenas::make(places, device, threads));
-    for (size_t i = 0; i < program.weights.size(); ++i)
-      arenas.put(i, 0, {mapped[i], program.weights[i].bytes});
+  Result<LoadedWeights> bring(device::Device& device, const program::Program& program,
+                              const WeightPlaces& places,
+                              std::span<const artifact::TensorEntry* const> stored, int threads,
+                              bool verify) {
+    constexpr size_t kConstantPiece = size_t{64} << 10;
+    SLUICE_ASSIGN(Arenas arenas, Arenas::make(places, device, 1, kConstantPiece));
+    std::vector<BlockUpload::Part> parts;
+    for (size_t i = 0; i < stored.size(); ++i) {
+      if (stored[i] == nullptr) {
+        arenas.put(i, 0, std::as_bytes(std::span(program.constants[i])));
+      } else {
+        const auto [to, on_host] = arenas.at(i);
+        parts.push_back({stored[i]->offset, stored[i]->bytes, to, on_host});
+      }
+    }
+    SLUICE_TRY(BlockUpload::run(device, dir_, std::move(parts), threads, verify));
     LoadedWeights out = arenas.finish();
     memory_ = arenas.release();
     return out;

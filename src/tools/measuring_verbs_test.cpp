@@ -73,8 +73,8 @@ TEST(TableText, AlignsNamesLeftAndNumbersRight) {
 TEST_F(MeasuringVerbs, BenchMeasuresEachLoad) {
   const Json json =
       json_of({"bench", model(), "-p", "8,33", "-n", "4", "-b", "1,3", "--reps", "3", "--threads", "2"});
-  EXPECT_EQ(keys(json),
-            (std::vector<std::string>{"prefill", "decode", "load_ms", "ttft_ms", "tpot_ms", "peak_rss_mb"}));
+  EXPECT_EQ(keys(json), (std::vector<std::string>{"prefill", "decode", "load_ms", "load_bytes_per_second",
+                                                  "ttft_ms", "tpot_ms", "peak_rss_mb"}));
   ASSERT_EQ(json["prefill"].size(), 2u);
   EXPECT_EQ(json["prefill"][0]["p"], 8);
   EXPECT_EQ(json["prefill"][1]["p"], 33);
@@ -99,6 +99,7 @@ TEST_F(MeasuringVerbs, BenchMeasuresEachLoad) {
   EXPECT_NEAR(json["ttft_ms"].get<double>(), 8e3 / json["prefill"][0]["tok_s"]["median"].get<double>(), 1e-6);
   EXPECT_NEAR(json["tpot_ms"].get<double>(), 1e3 / json["decode"][0]["tok_s"]["median"].get<double>(), 1e-6);
   EXPECT_GT(json["load_ms"].get<double>(), 0);
+  EXPECT_TRUE(json["load_bytes_per_second"].is_null()) << "nothing is brought anywhere";
   EXPECT_GT(json["peak_rss_mb"].get<double>(), 1);
 }
 

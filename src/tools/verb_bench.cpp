@@ -64,8 +64,11 @@ class Bench {
     const int threads = backend.device->info().parallelism;
     SLUICE_ASSIGN(auto model, engine::LoadedModel::load(o.model, std::move(recipe), std::move(backend),
                                                         {.threads = threads}));
+    const double weights_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double weights = static_cast<double>(model->plan().weights + model->plan().streamed);
     SLUICE_ASSIGN(auto core, engine::Core::create(std::move(model)));
     Bench bench(std::move(core), o);
+    bench.loaded_bytes_per_second_ = weights / weights_seconds;
     bench.load_seconds_ = std::chrono::duration<double>(Clock::now() - start).count();
     return bench;
   }
@@ -79,6 +82,7 @@ class Bench {
 
   engine::LoadedModel& model() { return core_->model(); }
   double load_seconds() const { return load_seconds_; }
+  double loaded_bytes_per_second() const { return loaded_bytes_per_second_; }
   const std::vector<Series<PrefillLoad>>& prefill() const { return prefill_; }
   const std::vector<Series<DecodeLoad>>& decode() const { return decode_; }
 
@@ -100,7 +104,7 @@ class Bench {
 
   std::unique_ptr<engine::Core> core_;
   std::unique_ptr<Workload> workload_;
-  double load_seconds_ = 0;
+  double load_seconds_ = 0, loaded_bytes_per_second_ = 0;
   std::vector<Series<PrefillLoad>> prefill_;
   std::vector<Series<DecodeLoad>> decode_;
 };
@@ -139,6 +143,8 @@ struct Row {
 struct Report {
   std::string machine;
   double load_ms = 0;
+  // Weights by the time that loading took, where they are brought to a device's own memory.
+  std::optional<double> loaded_bytes_per_second;
   std::optional<double> first_token_ms, per_token_ms;  // of the first of each kind of test
   uint64_t peak_rss = 0;
   bool same_kernels = true;  // with and without batch invariance
@@ -160,6 +166,7 @@ Report make_report(Bench& bench, Bench* other, uint64_t peak_rss, const cpu::Mac
                 .load_ms = 1e3 * bench.load_seconds(),
                 .peak_rss = peak_rss,
                 .same_kernels = other == nullptr};
+  if (limit.copy_bytes_per_second > 0) report.loaded_bytes_per_second = bench.loaded_bytes_per_second();
   for (size_t i = 0; i < bench.prefill().size(); ++i) {
     const auto& s = bench.prefill()[i];
     const double seconds = static_cast<double>(s.load.tokens) / s.spread().median;
@@ -207,6 +214,7 @@ void print_json_report(const Report& r) {
   print_json({{"prefill", rows(r.prefill)},
               {"decode", rows(r.decode)},
               {"load_ms", r.load_ms},
+              {"load_bytes_per_second", or_null(r.loaded_bytes_per_second)},
               {"ttft_ms", or_null(r.first_token_ms)},
               {"tpot_ms", or_null(r.per_token_ms)},
               {"peak_rss_mb", static_cast<double>(r.peak_rss) / 1e6}});
@@ -215,6 +223,8 @@ void print_json_report(const Report& r) {
 void print_text_report(const Report& r) {
   std::string head =
       r.machine + fmt::format("loaded in {:.0f} ms, peak memory {}", r.load_ms, format_bytes(r.peak_rss));
+  if (r.loaded_bytes_per_second)
+    head += fmt::format(", weights at {:.1f} GB/s", *r.loaded_bytes_per_second / 1e9);
   if (r.first_token_ms) head += fmt::format(", first token after {:.1f} ms", *r.first_token_ms);
   if (r.per_token_ms) head += fmt::format(", {:.2f} ms a token", *r.per_token_ms);
   Table table(1, {"test", "tok/s min", "median", "max", "share of roof", "batch invariance costs"});
