@@ -124,6 +124,9 @@ std::vector<Case<ops::Linear>> half_cases() {
     out.push_back({{4096, 4096, type, activations, false}, 1});
     // More rows of W than blocks take at once, more of k than registers hold.
     for (int64_t rows : {3, 8}) out.push_back({{8500, 4200, type, activations, true}, rows});
+    // k in several parts, which blocks share or not.
+    for (int64_t rows : {1, 20, 300})
+      out.push_back({{rows == 20 ? 500 : 1000, 8200, type, activations, true}, rows});
   }
   return out;
 }
@@ -202,6 +205,48 @@ TEST(CudaConformance, Attention) {
   SKIP_WITHOUT_GPU();
   compare_all(ops::edge_cases<ops::Attention>());
   compare_all(tile_cases());
+}
+
+/// Rows together and in calls of many sizes, which are cut into tiles in many ways: the same bits.
+TEST(CudaBatchInvariance, Linear) {
+  SKIP_WITHOUT_GPU();
+  constexpr int64_t kRows = 1300;
+  int tried = 0;
+  for (const auto& [n, k] :
+       {std::pair(200, 576), std::pair(1000, 4104), std::pair(4096, 4096), std::pair(24, 16384)}) {
+    const ops::Linear::Desc d{n, k, DType::bf16, Activations::bf16, true};
+    Problem<ops::Linear> problem = ops::make_problem(Case<ops::Linear>{d, kRows}, 7);
+    for (const Kernel<ops::Linear>& kernel : gpu()->kernels.all<ops::Linear>()) {
+      if (!kernel.batch_invariant || !kernel.refuses(d).empty()) continue;
+      ++tried;
+      SCOPED_TRACE(fmt::format("{} ({})", kernel.name, to_line(d)));
+      const auto outputs = [&](auto size_after) {
+        Mirror device(*gpu()->device);
+        auto args = problem.args(kernel);
+        mirror(device, problem, args);
+        std::byte* scratch = device.scratch(scratch_bytes(kernel, d, kRows));
+        for (int64_t row = 0, size = size_after(0); row < kRows; row += size, size = size_after(size)) {
+          auto some = args;
+          for (Matrix* m : {&some.x, &some.y}) {
+            m->data = m->f32(row);
+            m->rows = std::min(size, kRows - row);
+          }
+          kernel.run(d, some, {device.stream(), scratch});
+        }
+        device.fetch();
+        return problem.outputs();
+      };
+      const std::vector<float> together = outputs([](int64_t) { return kRows; });
+      for (float y : together) ASSERT_TRUE(std::isfinite(y));
+      const auto expect_same = [&](const char* what, const std::vector<float>& got) {
+        EXPECT_EQ(std::memcmp(got.data(), together.data(), got.size() * sizeof(float)), 0) << what;
+      };
+      expect_same("few at a time", outputs([](int64_t size) { return size % 10 + 1; }));
+      expect_same("more at a time", outputs([](int64_t size) { return size * 3 % 257 + 1; }));
+      expect_same("two calls", outputs([](int64_t size) { return size == 0 ? 530 : kRows - 530; }));
+    }
+  }
+  EXPECT_GT(tried, 0);
 }
 
 /// Long enough that segments of keys grow on the way (attention_work.cuh).

@@ -17,7 +17,7 @@ class Fetcher {
 
   /// The rounds of all work, the last first, after its queries. Those of a single row are read where they are used.
   __device__ void run() {
-    Turn<Block::kWorks> works;
+    Turn works;
     for (Work work = receive_work(shared_, works); work.rows > 0; work = receive_work(shared_, works)) {
       if (!kSegmented || !work.single) fetch_queries(work);
       for (int round = work.end - 1; round >= work.begin; --round) fetch_round(work, round);
@@ -55,7 +55,7 @@ class Fetcher {
       arrive(full);
     }
     __syncwarp();
-    turn_.next();
+    turn_.next(Block::kStages);
   }
 
   /// A round's rows come as boxes of a page's rows, at most kKeys of them, one to a lane. Keys that are not there may be
@@ -80,7 +80,7 @@ class Fetcher {
     }
     if (rest != 0) copy_rows(work, round, row, rest);
     if (lane_ == 0) arrive(full);
-    turn_.next();
+    turn_.next(Block::kStages);
   }
 
   /// Where the pool has a key's row; -1 where a window has passed its page.
@@ -114,7 +114,7 @@ class Fetcher {
   Block& shared_;
   const CUtensorMap &queries_, &pool_;
   const int lane_, page_bits_, box_bits_;  // tokens of a page and of a box: powers of two
-  Turn<Block::kStages> turn_;
+  Turn turn_;
 };
 
 }  // namespace sluice::cuda::prefill

@@ -83,11 +83,11 @@ class Multiplier {
   // Each warp for itself: instructions of one warp may end before those of the next.
   __device__ void release_keys() {
     if (lane_ == 0) arrive(shared_.keys_gates.free[keys_.place]);
-    keys_.next();
+    keys_.next(Block::kStages);
   }
   __device__ void release_values() {
     if (lane_ == 0) arrive(shared_.values_gates.free[values_.place]);
-    values_.next();
+    values_.next(Block::kStages);
   }
 
   /// What the first group does alone.
@@ -413,8 +413,7 @@ class Multiplier {
   const Segments& segments_;
   Block& shared_;
   const int group_, thread_, lane_, warp_;
-  Turn<Block::kStages> keys_, values_;
-  Turn<Block::kWorks> works_;
+  Turn keys_, values_, works_;
   bool single_ = false;
   int rows_ = 0, first_position_ = 0;             // of this warpgroup
   int positions_[2] = {}, segment_rounds_[2] = {};  // of the thread's two rows

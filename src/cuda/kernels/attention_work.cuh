@@ -66,12 +66,12 @@ struct Shared : Folded<D, kSegmented> {
 
 /// The next work that was announced to the block, for each warp that takes part in it.
 template <typename Block>
-__device__ inline Work receive_work(Block& shared, Turn<Block::kWorks>& turn) {
+__device__ inline Work receive_work(Block& shared, Turn& turn) {
   await(shared.work_gates.full[turn.place], turn.parity);
   const Work work = shared.work[turn.place];
   __syncwarp();
   if (threadIdx.x % 32 == 0) arrive(shared.work_gates.free[turn.place]);
-  turn.next();
+  turn.next(Block::kWorks);
   return work;
 }
 constexpr int kWorkReaders = kGroups * 4 + 2;  // warps
@@ -225,7 +225,8 @@ __device__ inline void announce_work(const AttentionCall& c, Shared<D, kSegmente
   const int64_t singles = kSegmented ? rounds_of_singles(c, sequences) : 0;
   int single = static_cast<int>(singles * at / grid);
   const int end = static_cast<int>(singles * (at + 1) / grid);
-  Turn<Shared<D, kSegmented>::kWorks> turn;
+  using Block = Shared<D, kSegmented>;
+  Turn turn;
   int rows = 1;
   for (int taken = 0; rows > 0; ++taken) {
     // There and back again: who had the longest of one series has the shortest of the next.
@@ -243,7 +244,7 @@ __device__ inline void announce_work(const AttentionCall& c, Shared<D, kSegmente
       arrive(shared.work_gates.full[turn.place]);
     }
     __syncwarp();
-    turn.next();
+    turn.next(Block::kWorks);
   }
 }
 

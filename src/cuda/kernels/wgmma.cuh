@@ -51,19 +51,18 @@ __device__ inline void await(uint64_t& barrier, int parity) {
 template <int kPlaces>
 struct Gates {
   uint64_t full[kPlaces], free[kPlaces];
-  __device__ void init(int readers) {
+  __device__ void init(int readers, int writers = 1) {
     for (int i = 0; i < kPlaces; ++i) {
-      init_barrier(full[i], 1);
+      init_barrier(full[i], writers);
       init_barrier(free[i], readers);
     }
   }
 };
-/// Which place is next, and the parity of its barriers.
-template <int kPlaces>
+/// Which place of a ring is next, and the parity of its barriers.
 struct Turn {
   int place = 0, parity = 0;
-  __device__ void next() {
-    place = place + 1 == kPlaces ? 0 : place + 1;
+  __device__ void next(int places) {
+    place = place + 1 == places ? 0 : place + 1;
     parity ^= place == 0 ? 1 : 0;
   }
 };
