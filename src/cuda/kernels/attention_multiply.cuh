@@ -7,7 +7,7 @@
 #pragma once
 
 #include "cuda/kernels/attention_work.cuh"
-#include "cuda/kernels/wgmma_products.cuh"
+#include "cuda/kernels/wgmma.cuh"
 
 namespace sluice::cuda::prefill {
 

@@ -5,7 +5,7 @@
 #include "cuda/kernels/kernels.h"
 #include "cuda/kernels/mma.cuh"
 #include "cuda/kernels/tensor_map.cuh"
-#include "cuda/kernels/wgmma_products.cuh"
+#include "cuda/kernels/wgmma.cuh"
 
 namespace sluice::cuda {
 namespace {

@@ -12,7 +12,7 @@
 // tiles enough. How many rows of W and of x make a tile changes nothing, so it is chosen by what takes the least time.
 #include "cuda/kernels/kernels.h"
 #include "cuda/kernels/tensor_map.cuh"
-#include "cuda/kernels/wgmma_products.cuh"
+#include "cuda/kernels/wgmma.cuh"
 
 namespace sluice::cuda {
 namespace {
