@@ -439,6 +439,12 @@ TEST(Memory, IsPlannedBeforeItIsTaken) {
                               plan.sampling + plan.pinned + plan.tokenizer);
   EXPECT_EQ(plan.pinned + plan.sampling + plan.streamed, 0u)
       << "the CPU reads and writes where the host does";
+  auto larger_pages = cpu::make_cpu_backend({.threads = 1});
+  larger_pages->page_tokens = 64;
+  r.page_tokens = 0;
+  const auto by_backend = LoadedModel::plan_only(tiny({}), r, *std::move(larger_pages), {});
+  ASSERT_TRUE(by_backend.ok());
+  EXPECT_EQ((*by_backend)->plan().kv[0].pages, 5) << "320 tokens in pages of 64";
   r.kv_tokens = int64_t{1} << 39;
   auto another = cpu::make_cpu_backend({.threads = 1});
   const auto too_much = LoadedModel::plan_only(tiny({}), r, *std::move(another), {});

@@ -175,10 +175,11 @@ Status complete(Recipe& r, const Spec& spec) {
         "--tensor_parallel and --pipeline_parallel above 1 are not there yet on the CPU; use 1");
   }
   if (r.max_seq_len < 0 || r.max_sequences < 0 || r.max_batch_tokens < 0 || r.kv_tokens < 0 ||
-      r.page_tokens < 1) {
+      r.page_tokens < 0) {
     return invalid_argument(
         "max_seq_len, max_num_seqs, max_num_batched_tokens and kv_tokens must be positive");
   }
+  if (r.page_tokens == 0) r.page_tokens = 32;
   if (r.max_sequences == 0) r.max_sequences = 16;
   if (r.max_batch_tokens == 0) r.max_batch_tokens = 512;
   int64_t limit = spec.max_positions > 0 ? spec.max_positions : kMaxCount;

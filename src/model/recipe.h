@@ -30,7 +30,7 @@ struct Recipe {
   std::vector<PrecisionRule> precision;                   // empty: every weight as the checkpoint has it
   ops::Activations activations = ops::Activations::int8;  // int8: with quantised weights only
   DType kv = DType::f16;
-  int64_t page_tokens = 32;
+  int64_t page_tokens = 0;       // of a KV page; 0: what the backend prefers, else 32
   int64_t max_seq_len = 0;       // tokens of one sequence, prompt and output; 0: min(model's, 4096)
   int64_t max_sequences = 0;     // running together; 0: 16
   int64_t max_batch_tokens = 0;  // of one step; 0: 512

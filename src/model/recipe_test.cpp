@@ -123,6 +123,7 @@ TEST(Recipe, IsCompletedFromTheModel) {
   EXPECT_EQ(r.max_seq_len, 256);
   EXPECT_EQ(r.max_sequences, 16);
   EXPECT_EQ(r.max_batch_tokens, 512);
+  EXPECT_EQ(r.page_tokens, 32);
   EXPECT_EQ(r.kv_tokens, 256 * 16);
   Recipe wide;
   wide.max_sequences = 700;

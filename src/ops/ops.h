@@ -24,6 +24,8 @@ struct Backend {
   std::vector<DType> rounded_products = {};
   /// Whether kernels whose results are only read by such products may write them rounded.
   bool rounded_buffers = false;
+  /// Tokens of a KV page, where the recipe leaves them to the backend.
+  int64_t page_tokens = 32;
   /// False: no kernel reads block types; such weights are dequantised to bf16 while they are loaded.
   bool block_weights = true;
 };
