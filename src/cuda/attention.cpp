@@ -28,14 +28,10 @@ std::string exact_refuses(const Attention::Desc& d) {
 std::string tiles_refuse(const Attention::Desc& d) {
   if (std::string why = exact_refuses(d); !why.empty()) return why;
   if (!d.rounded) return "rounds queries and weights to the type of the cache";
-  return attention_tiles_fit(shape_of(d))
-             ? ""
-             : "f16 or bf16 heads of 64 or 128, at most 16 to a KV head, are needed";
-}
-
-std::string segments_refuse(const Attention::Desc& d) {
-  if (std::string why = tiles_refuse(d); !why.empty()) return why;
-  return attention_wgmma_fits(shape_of(d)) ? "" : "pages are not of a power of two tokens";
+  return attention_tiles_fit(shape_of(d)) ? ""
+                                          : "f16 or bf16 heads of 64, 80, 96, 128 or 256, at most 16 to a KV "
+                                            "head, and pages of 16 tokens or a "
+                                            "larger power of two are needed";
 }
 
 AttentionCall call_of(const Attention::Desc& d, const Attention::Args& a) {
@@ -111,13 +107,14 @@ void register_attention_kernels(ops::Kernels& kernels) {
                                      .seconds = seconds<1>,
                                      .run = run_tiles,
                                      .batch_invariant = false});
-  kernels.add(ops::Kernel<Attention>{.name = "cuda.attention.segments",
-                                     .refuses = segments_refuse,
-                                     .seconds = seconds<2>,
-                                     .run = run_segments,
-                                     .workspace_bytes = [](const Attention::Desc& d, int64_t max_rows, int) {
-                                       return attention_segments_workspace(shape_of(d), max_rows);
-                                     }});
+  kernels.add(ops::Kernel<Attention>{
+      .name = "cuda.attention.segments",
+      .refuses = tiles_refuse,
+      .seconds = seconds<2>,
+      .run = run_segments,
+      .workspace_bytes = [](const Attention::Desc& d, int64_t max_rows, int multiprocessors) {
+        return attention_segments_workspace(shape_of(d), max_rows, multiprocessors);
+      }});
 }
 
 }  // namespace sluice::cuda

@@ -16,13 +16,17 @@ namespace {
 constexpr int kWarps = 4, kThreads = kWarps * 32;
 constexpr int kHeads = 16;  // rows of the matrix instruction: heads of a KV head, padded
 constexpr int kKeys = 16;   // of one round of a warp; a page has a multiple of them
-constexpr unsigned kMultiprocessors = 132, kBlocks = 2 * kMultiprocessors;  // two fit a multiprocessor
+constexpr unsigned kMultiprocessors = 132;
+template <int D>
+constexpr int kResident = D > 128 ? 1 : 2;  // blocks that fit a multiprocessor
+template <int D>
+constexpr int kTiles = (D + 63) / 64;  // of 64 dimensions (wgmma.cuh); the copy engine fills the last with zeros
 constexpr int kMostSplits = 8;  // blocks of a cluster
 
-/// The keys and values of one round, as tiles of 64 dimensions (wgmma.cuh).
+/// The keys and values of one round.
 template <typename T, int D>
 struct Stage {
-  T keys[D / 64][kKeys * 64], values[D / 64][kKeys * 64];
+  T keys[kTiles<D>][kKeys * 64], values[kTiles<D>][kKeys * 64];
 };
 /// What is known of a part of the context: exp(score - top) summed, and values weighted by it.
 template <int D>
@@ -33,7 +37,7 @@ struct Partial {
 /// A warp's memory.
 template <typename T, int D>
 union Ring {
-  static constexpr int kStages = 3 * 128 / D;
+  static constexpr int kStages = D <= 64 ? 6 : 3;
   Stage<T, D> stages[kStages];
   Partial<D> partial;  // once all rounds are done
 };
@@ -86,12 +90,11 @@ class Fetcher {
     if (lane_ == 0) {
       Stage<T, D>& stage = ring_.stages[next_ % kStages];
       uint64_t& full = full_[next_ % kStages];
-      announce(full, static_cast<int>(sizeof(stage)));
+      arrive_expecting(full, sizeof(stage));
 #pragma unroll
-      for (int i = 0; i < D / 64; ++i) copy_box(shared_address(stage.keys[i]), keys_, i * 64, row, full);
+      for (int i = 0; i < kTiles<D>; ++i) copy_box(shared_address(stage.keys[i]), keys_, i * 64, row, full);
 #pragma unroll
-      for (int i = 0; i < D / 64; ++i) copy_box(shared_address(stage.values[i]), values_, i * 64, row, full);
-      arrive(full);
+      for (int i = 0; i < kTiles<D>; ++i) copy_box(shared_address(stage.values[i]), values_, i * 64, row, full);
     }
     __syncwarp();
     ++next_;
@@ -324,7 +327,7 @@ __device__ void merge_blocks(const AttentionCall& c, const Part& part, Partial<D
 }
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, kResident<D>)
     decode_kernel(const __grid_constant__ AttentionCall c, const __grid_constant__ CUtensorMap keys,
                   const __grid_constant__ CUtensorMap values) {
   extern __shared__ std::byte unaligned[];
@@ -359,7 +362,8 @@ void run(Queue queue, const AttentionCall& c) {
   const auto rows = static_cast<unsigned>(c.q.rows), kv_heads = static_cast<unsigned>(c.shape.kv_heads);
   unsigned splits = 1;
   // Clusters of eight fill a part of the GPU only: they are for batches that leave most of it idle.
-  while (splits < kMostSplits && rows * kv_heads * splits * 2 <= (splits < 4 ? kBlocks : kMultiprocessors)) splits *= 2;
+  const auto room = [](unsigned s) { return kMultiprocessors * (s < 4 ? kResident<D> : 1); };
+  while (splits < kMostSplits && rows * kv_heads * splits * 2 <= room(splits)) splits *= 2;
   const auto pages = [&](const std::byte* pool) {
     constexpr int64_t kAnyRows = (int64_t{1} << 38) / (D * int64_t{sizeof(T)});  // 256 GiB of them
     return tensor_map(pool, c.shape.type, {kAnyRows, D, D}, kKeys, 64, true);
@@ -373,17 +377,13 @@ void run(Queue queue, const AttentionCall& c) {
 }  // namespace
 
 bool attention_tiles_fit(const KvShape& s) {
-  return (s.type == DType::f16 || s.type == DType::bf16) && s.d_qk == s.d_v && (s.d_qk == 64 || s.d_qk == 128) &&
-         s.heads / s.kv_heads <= kHeads && s.page_tokens % kKeys == 0;
+  const bool dims = s.d_qk == 64 || s.d_qk == 80 || s.d_qk == 96 || s.d_qk == 128 || s.d_qk == 256;
+  return (s.type == DType::f16 || s.type == DType::bf16) && s.d_qk == s.d_v && dims && s.heads / s.kv_heads <= kHeads &&
+         s.page_tokens >= kKeys && (s.page_tokens & (s.page_tokens - 1)) == 0;
 }
 
 void attention_decode(Queue queue, const AttentionCall& c) {
-  const bool wide = c.shape.d_qk == 128;
-  if (c.shape.type == DType::bf16) {
-    wide ? run<__nv_bfloat16, 128>(queue, c) : run<__nv_bfloat16, 64>(queue, c);
-  } else {
-    wide ? run<__half, 128>(queue, c) : run<__half, 64>(queue, c);
-  }
+  with_head(c.shape, [&](auto t, auto d) { run<decltype(t), decltype(d)::value>(queue, c); });
 }
 
 }  // namespace sluice::cuda

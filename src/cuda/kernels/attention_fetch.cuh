@@ -15,17 +15,17 @@ class Fetcher {
       : c_(call), shared_(shared), queries_(queries), pool_(pool), lane_(static_cast<int>(threadIdx.x % 32)),
         page_bits_(bits(static_cast<int>(call.shape.page_tokens))), box_bits_(min(page_bits_, kKeyBits)) {}
 
-  /// The rounds of all work, the last first, after its queries. Those of a single row are read where they are used.
+  /// The steps of all work, the last first, after its queries. Those of a single row are read where they are used.
   __device__ void run() {
     Turn works;
     for (Work work = receive_work(shared_, works); work.rows > 0; work = receive_work(shared_, works)) {
-      if (!kSegmented || !work.single) fetch_queries(work);
-      for (int round = work.end - 1; round >= work.begin; --round) fetch_round(work, round);
+      if (!Block::kLarge && !(kSegmented && work.single)) fetch_queries(work);
+      for (int step = work.end * Block::kSteps - 1; step >= work.begin * Block::kSteps; --step) fetch_step(work, step);
     }
   }
 
  private:
-  static constexpr int kKeyBits = 7;
+  static constexpr int kKeys = Block::kKeys, kKeyBits = Block::kLarge ? 6 : 7;
   static_assert(1 << kKeyBits == kKeys);
 
   static __device__ int bits(int power_of_two) { return __ffs(power_of_two) - 1; }
@@ -49,36 +49,35 @@ class Fetcher {
     await_previous();
     uint64_t& full = await_place();
     if (lane_ == 0) {
-      announce(full, static_cast<int>(sizeof(typename Block::Round)));
+      arrive_expecting(full, kGroupRows * D * sizeof(float));
       copy_box(shared_address(ring()[turn_.place]), queries_, work.head * D,
                work.first_row + (kKeysRing ? 0 : kGroupRows), full);
-      arrive(full);
     }
     __syncwarp();
     turn_.next(Block::kStages);
   }
 
-  /// A round's rows come as boxes of a page's rows, at most kKeys of them, one to a lane. Keys that are not there may be
+  /// A step's rows come as boxes of a page's rows, at most kKeys of them, one to a lane. Keys that are not there may be
   /// anything, since their scores are not looked at; values must be zeros: what has weight 0 must not be infinite or no
   /// number.
-  __device__ void fetch_round(const Work& work, int round) {
-    if (kSegmented && work.single && (round + 1) * kKeys > work.last_position) await_previous();
-    const int first = lane_ << box_bits_, key = round * kKeys + first, last = key + (1 << box_bits_) - 1;
+  __device__ void fetch_step(const Work& work, int step) {
+    if (kSegmented && work.single && (step + 1) * kKeys > work.last_position) await_previous();
+    const int first = lane_ << box_bits_, key = step * kKeys + first, last = key + (1 << box_bits_) - 1;
     const int row = first < kKeys && key <= work.last_position ? pool_row(work, key) : -1;
     const bool whole = row >= 0 && (kKeysRing || last <= work.last_position);
     const uint32_t boxes = __ballot_sync(0xffffffffu, whole);
     const uint32_t rest = kKeysRing ? 0 : __ballot_sync(0xffffffffu, first < kKeys && !whole);
     uint64_t& full = await_place();
-    if (lane_ == 0) announce(full, __popc(boxes) * (static_cast<int>(D * sizeof(T)) << box_bits_));
+    if (lane_ == 0) announce(full, __popc(boxes) * (Block::kTiles * 128 << box_bits_));
     const uint32_t to = shared_address(ring()[turn_.place]);
     for (int box = 0; box < kKeys >> box_bits_; ++box) {
       const int from = __shfl_sync(0xffffffffu, whole ? row : -1, box);
       if (lane_ != 0 || from < 0) continue;
 #pragma unroll
-      for (int i = 0; i < D / 64; ++i)
+      for (int i = 0; i < Block::kTiles; ++i)
         copy_box(to + static_cast<uint32_t>((i * kKeys + (box << box_bits_)) * 128), pool_, i * 64, from, full);
     }
-    if (rest != 0) copy_rows(work, round, row, rest);
+    if (rest != 0) copy_rows(work, step, row, rest);
     if (lane_ == 0) arrive(full);
     turn_.next(Block::kStages);
   }
@@ -91,16 +90,16 @@ class Fetcher {
   }
 
   /// The rows of the boxes in the set `boxes`, zeros where there are none.
-  __device__ void copy_rows(const Work& work, int round, int row_of_mine, uint32_t boxes) const {
+  __device__ void copy_rows(const Work& work, int step, int row_of_mine, uint32_t boxes) const {
     constexpr int kPieces = D / 8;
     auto& to = ring()[turn_.place];
     for (int box = 0; box < kKeys >> box_bits_; ++box) {
       const int from = __shfl_sync(0xffffffffu, row_of_mine, box);
       if ((boxes >> box & 1) == 0) continue;
       for (int i = lane_; i < kPieces << box_bits_; i += 32) {
-        const int row = i / kPieces, piece = i % kPieces, in_round = (box << box_bits_) + row;
-        const bool valid = from >= 0 && round * kKeys + in_round <= work.last_position;
-        copy_async(shared_address(to[piece / 8]) + swizzled<8>(in_round, piece % 8),
+        const int row = i / kPieces, piece = i % kPieces, in_step = (box << box_bits_) + row;
+        const bool valid = from >= 0 && step * kKeys + in_step <= work.last_position;
+        copy_async(shared_address(to[piece / 8]) + swizzled<8>(in_step, piece % 8),
                    pages() + (valid ? (int64_t{from} + row) * D + piece * 8 : 0), valid);
       }
     }

@@ -63,6 +63,7 @@ class Multiplier {
   }
 
  private:
+  static constexpr int kKeys = Block::kKeys, kSteps = Block::kSteps;
   static constexpr int kTurn = 1, kGroup = 1 + kGroups;  // the first of kGroups barriers each
   // There are no turns in the work on a single row, which the first group does alone.
   __device__ void await_turn() const {
@@ -92,7 +93,7 @@ class Multiplier {
 
   /// What the first group does alone.
   __device__ void pass_over(const Work& work) {
-    for (int round = work.begin; round < work.end; ++round) {
+    for (int step = work.begin * kSteps; step < work.end * kSteps; ++step) {
       await_keys();
       release_keys();
       await_values();
@@ -102,15 +103,15 @@ class Multiplier {
 
   /// What this group and this thread have of the work.
   __device__ void begin(const Work& work) {
-    receive_queries(work);
     const int mine = group_ * kGroupRows, row = warp_ * 16 + lane_ / 4;
     rows_ = work.rows - mine;
+    receive_queries(work);
     first_position_ = work.first_position + mine;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       positions_[h] = first_position_ + (single_ ? 0 : row + h * 8);
       slopes_[h] = c_.slopes == nullptr ? 0.0f : c_.slopes[head_of(work, min(row + h * 8, rows_ - 1))];
-      if constexpr (kSegmented) segment_rounds_[h] = segment_rounds(c_, positions_[h]);
+      if constexpr (kSegmented) segment_steps_[h] = segment_rounds(c_, positions_[h]) * kSteps;
     }
   }
   __device__ int head_of(const Work& work, int row) const { return work.head + (single_ ? row : 0); }
@@ -118,10 +119,14 @@ class Multiplier {
   /// This group's queries, rounded to T where matrix instructions read them. They come in one of the two rings; those of
   /// a single row are few.
   __device__ void receive_queries(const Work& work) {
+    const bool direct = single_ || Block::kLarge;
     const float* from = nullptr;
-    if (single_) {
+    int64_t stride = D;
+    if (direct) {
       await_previous();
-      from = static_cast<const float*>(c_.q.data) + work.first_row * c_.q.stride + work.head * D;
+      const int64_t row = work.first_row + group_ * kGroupRows;
+      from = static_cast<const float*>(c_.q.data) + row * c_.q.stride + work.head * D;
+      if (!single_) stride = c_.q.stride;
     } else {
       await_keys();
       await_values();
@@ -131,14 +136,14 @@ class Multiplier {
 #pragma unroll 4
     for (int i = thread_; i < kGroupRows * D / 4; i += 128) {
       const int row = i / (D / 4), at = i % (D / 4) * 4;
-      const float4 x = single_ && row >= work.rows ? float4{} : *reinterpret_cast<const float4*>(from + i * 4);
+      const float4 x = direct && row >= rows_ ? float4{} : *reinterpret_cast<const float4*>(from + row * stride + at);
       std::byte* to = reinterpret_cast<std::byte*>(shared_.queries[group_][at / 64]);
       *reinterpret_cast<uint2*>(to + swizzled<8>(row, at % 64 / 8) + at % 8 * 2) =
           uint2{pack2<T>(x.x, x.y), pack2<T>(x.z, x.w)};
     }
     publish_to_copies();
     await_group();
-    if (single_) return;
+    if (direct) return;
     release_keys();
     release_values();
   }
@@ -170,9 +175,9 @@ class Multiplier {
     multiply_keys(scores);
     await_products<0>(scores);
     release_keys();
-    weigh(scores, work.end - 1, sums, shrink);
+    weigh(scores, work.end * kSteps - 1, sums, shrink);
     pack(scores, weights);
-    for (int round = work.end - 2; round >= work.begin; --round) {
+    for (int step = work.end * kSteps - 2; step >= work.begin * kSteps; --step) {
       await_keys();
       await_turn();
       begin_products();
@@ -184,11 +189,11 @@ class Multiplier {
       await_products<1>(scores);
       release_keys();
       const Sums before = sums;
-      if constexpr (kSegmented) begin_segments(round + 1, sums);
-      weigh(scores, round, sums, shrink);
+      if constexpr (kSegmented) begin_segments(step + 1, sums);
+      weigh(scores, step, sums, shrink);
       await_products<0>(out);
       release_values();
-      if constexpr (kSegmented) end_segments<false>(work, round + 1, out, before, all);
+      if constexpr (kSegmented) end_segments<false>(work, step + 1, out, before, all);
       pack(scores, weights);
       scale(out, shrink[0], shrink[1]);
     }
@@ -198,15 +203,15 @@ class Multiplier {
     await_products<0>(out);
     release_values();
     if constexpr (kSegmented) {
-      end_segments<true>(work, work.begin, out, sums, all);
+      end_segments<true>(work, work.begin * kSteps, out, sums, all);
       sums = all;
     }
   }
 
-  // Whether a row's segment begins with the round `begin`, and whether the row sees a key of it.
-  __device__ bool is_first(int h, int begin) const { return (begin & (segment_rounds_[h] - 1)) == 0; }
+  // Whether a row's segment begins with the step `begin`, and whether the row sees a key of it.
+  __device__ bool is_first(int h, int begin) const { return (begin & (segment_steps_[h] - 1)) == 0; }
   __device__ bool is_seen(int h, int begin) const {
-    const int end = (begin & -segment_rounds_[h]) + segment_rounds_[h];
+    const int end = (begin & -segment_steps_[h]) + segment_steps_[h];
     return begin * kKeys <= positions_[h] &&
            (c_.window <= 0 || end * kKeys - 1 > positions_[h] - static_cast<int>(c_.window));
   }
@@ -215,6 +220,13 @@ class Multiplier {
     for (int h = 0; h < 2; ++h) {
       sums.top[h] = is_first(h, begin) ? -INFINITY : sums.top[h];
       sums.total[h] = is_first(h, begin) ? 0.0f : sums.total[h];
+    }
+  }
+  __device__ auto folded() const -> float4 (&)[D / 8][128] {
+    if constexpr (Block::kLarge) {
+      return reinterpret_cast<FoldedSums<D>*>(segments_.folded)[blockIdx.x][group_];
+    } else {
+      return shared_.folded[group_];
     }
   }
   /// Adds sums of segments to those of all behind them, or leaves them in memory where others have some of the row's. For
@@ -233,7 +245,7 @@ class Multiplier {
       const Fold fold(all.top[h], sums.top[h]);
 #pragma unroll
       for (int i = 0; i < D / 16; ++i) {
-        float4& place = shared_.folded[group_][i * 2 + h][thread_];
+        float4& place = folded()[i * 2 + h][thread_];
         float* mine = out + i * 8 + h * 2;
         const float4 before = none ? float4{} : place;
         float4 after = fold.sum(before, float4{mine[0], mine[1], mine[4], mine[5]});
@@ -251,8 +263,8 @@ class Multiplier {
   }
 
   /// Scores become exp(score - top); what was summed before is to be multiplied by `shrink`.
-  __device__ __forceinline__ void weigh(float (&scores)[kKeys / 2], int round, Sums& sums, float (&shrink)[2]) {
-    const int key0 = round * kKeys;
+  __device__ __forceinline__ void weigh(float (&scores)[kKeys / 2], int step, Sums& sums, float (&shrink)[2]) {
+    const int key0 = step * kKeys;
     if constexpr (!kPlain) modify(scores, key0);
     if (key0 + kKeys - 1 > first_position_) hide_later(scores, key0);
     if (c_.window > 0 && key0 <= first_position_ + kGroupRows - 1 - static_cast<int>(c_.window))
@@ -354,8 +366,8 @@ class Multiplier {
   __device__ int64_t place_of(const Work& work, int segment) const {
     return (int64_t{work.slot} * kMostSegments + segment) * work.rows;
   }
-  __device__ int segment_of(int round) const {
-    return positions_[0] / kKeys / segment_rounds_[0] - round / segment_rounds_[0];
+  __device__ int segment_of(int step) const {
+    return positions_[0] / kKeys / segment_steps_[0] - step / segment_steps_[0];
   }
 
   /// Leaves the sums of a single row's segment in memory.
@@ -378,7 +390,7 @@ class Multiplier {
     await_group();
     if (thread_ == 0) {
       __threadfence();  // for all: what a barrier of the block orders, one thread's fence passes on
-      const int mine = segment_of(work.begin) - segment_of(work.end - 1) + 1;
+      const int mine = segment_of(work.begin * kSteps) - segment_of(work.end * kSteps - 1) + 1;
       const unsigned before = atomicAdd(segments_.arrived + work.slot, static_cast<unsigned>(mine));
       shared_.last = before == static_cast<unsigned>(work.segments - mine);
       if (shared_.last) segments_.arrived[work.slot] = 0;
@@ -416,7 +428,7 @@ class Multiplier {
   Turn keys_, values_, works_;
   bool single_ = false;
   int rows_ = 0, first_position_ = 0;             // of this warpgroup
-  int positions_[2] = {}, segment_rounds_[2] = {};  // of the thread's two rows
+  int positions_[2] = {}, segment_steps_[2] = {};  // of the thread's two rows
   float slopes_[2] = {};
 };
 

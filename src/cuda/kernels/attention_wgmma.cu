@@ -17,7 +17,11 @@ namespace {
 using namespace prefill;
 
 constexpr int kThreads = (kGroups + 1) * 128;
-constexpr int kFetchRegisters = 56, kMultiplyRegisters = 224;  // of a thread
+// Registers of a thread.
+template <int D>
+constexpr int kFetchRegisters = D > 128 ? 40 : 56;
+template <int D>
+constexpr int kMultiplyRegisters = D > 128 ? 232 : 224;
 
 template <typename T, int D, bool kPlain, bool kSegmented>
 __global__ void __launch_bounds__(kThreads, 1)
@@ -36,14 +40,14 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   allow_next();
   if (threadIdx.x < 128) {
-    give_registers_back<kFetchRegisters>();
+    give_registers_back<kFetchRegisters<D>>();
     const unsigned warp = threadIdx.x / 32;
     if (warp == 0) announce_work(c, shared, sequences, segments.sums != nullptr);
     if (warp == 1) Fetcher<T, D, kSegmented, true>(c, shared, queries, keys).run();
     if (warp == 2) Fetcher<T, D, kSegmented, false>(c, shared, queries, values).run();
     await_previous();  // also where there was no work
   } else {
-    take_registers<kMultiplyRegisters>();
+    take_registers<kMultiplyRegisters<D>>();
     Multiplier<T, D, kPlain, kSegmented>(c, segments, shared).run();
   }
 }
@@ -67,41 +71,38 @@ struct Launch {
 
 template <typename T, int D, bool kPlain, bool kSegmented>
 void run(const Launch& l) {
+  using Block = Shared<D, kSegmented>;
   const AttentionCall& c = l.call;
   const auto pages = [&](const std::byte* pool) {
     constexpr int64_t kAnyRows = (int64_t{1} << 38) / (D * int64_t{sizeof(T)});  // 256 GiB of them
-    return tensor_map(pool, c.shape.type, {kAnyRows, D, D}, std::min<int64_t>(kKeys, c.shape.page_tokens), 64, true);
+    return tensor_map(pool, c.shape.type, {kAnyRows, D, D}, std::min<int64_t>(Block::kKeys, c.shape.page_tokens), 64, true);
   };
-  constexpr size_t kShared = sizeof(Shared<D, kSegmented>) + 1024;
+  constexpr size_t kShared = sizeof(Block) + 1024;
   allow_shared(wgmma_kernel<T, D, kPlain, kSegmented>, kShared);
   const int64_t tiles = l.sequences * blocks_for(l.most_rows, kRows) * c.shape.heads;
   const int64_t segments = kSegmented ? l.sequences * c.shape.kv_heads * kMostSegments : 0;
   const dim3 grid(static_cast<unsigned>(std::min<int64_t>(std::max(tiles, segments), multiprocessors())));
   launch(wgmma_kernel<T, D, kPlain, kSegmented>, {grid, kThreads, kShared}, l.queue, c, static_cast<int>(l.sequences),
          kSegmented ? *l.segments : Segments{},
-         tensor_map(c.q.data, DType::f32, {c.q.rows, c.q.cols, c.q.stride}, kGroupRows, D, false), pages(c.cache.keys),
-         pages(c.cache.values));
+         tensor_map(c.q.data, DType::f32, {c.q.rows, c.q.cols, c.q.stride}, kGroupRows, Block::kLarge ? 64 : D, false),
+         pages(c.cache.keys), pages(c.cache.values));
 }
 
 template <typename T, int D, bool kPlain>
 void run(const Launch& l) {
   l.segments != nullptr ? run<T, D, kPlain, true>(l) : run<T, D, kPlain, false>(l);
 }
-template <typename T>
 void run(const Launch& l) {
   const AttentionCall& c = l.call;
+  if (reinterpret_cast<uintptr_t>(c.q.data) % 16 != 0 || c.q.stride % 4 != 0)
+    throw CudaError("queries are not aligned to 16 bytes");
   const bool plain = c.softcap <= 0 && c.slopes == nullptr && c.scale > 0;
-  if (c.shape.d_qk == 128) {
-    plain ? run<T, 128, true>(l) : run<T, 128, false>(l);
-  } else {
-    plain ? run<T, 64, true>(l) : run<T, 64, false>(l);
-  }
+  with_head(c.shape, [&](auto t, auto d) {
+    using T = decltype(t);
+    constexpr int kDims = decltype(d)::value;
+    plain ? run<T, kDims, true>(l) : run<T, kDims, false>(l);
+  });
 }
-void run(const Launch& l) {
-  l.call.shape.type == DType::bf16 ? run<__nv_bfloat16>(l) : run<__half>(l);
-}
-
-bool rows_fit(const Matrix& q) { return reinterpret_cast<uintptr_t>(q.data) % 16 == 0 && q.stride % 4 == 0; }
 
 // Blocks share single rows where there are at most so many, each KV head counted; more fill the GPU as they are.
 constexpr int64_t kMostSlots = 512;
@@ -109,28 +110,27 @@ static_assert(kMostSlots <= kCounters);
 
 }  // namespace
 
-bool attention_wgmma_fits(const KvShape& s) {
-  return attention_tiles_fit(s) && (s.page_tokens & (s.page_tokens - 1)) == 0;
-}
-
-bool attention_wgmma(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_rows) {
-  if (!attention_wgmma_fits(c.shape) || !rows_fit(c.q)) return false;
+void attention_prefill(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_rows) {
   run({queue, c, sequences, most_rows, nullptr});
-  return true;
 }
 
-uint64_t attention_segments_workspace(const KvShape& s, int64_t most_rows) {
+uint64_t attention_segments_workspace(const KvShape& s, int64_t most_rows, int64_t multiprocessors) {
   const int64_t slots = std::min(most_rows * s.kv_heads, kMostSlots);
-  return static_cast<uint64_t>(slots * kMostSegments * (s.heads / s.kv_heads) * (s.d_v + 5)) * sizeof(float);
+  const int64_t folded = s.d_v > 128 ? multiprocessors * kRows * s.d_v : 0;
+  return static_cast<uint64_t>(folded + slots * kMostSegments * (s.heads / s.kv_heads) * (s.d_v + 5)) * sizeof(float);
 }
 
 void attention_segments(Queue queue, const AttentionCall& c, int64_t sequences, int64_t most_rows, std::byte* workspace,
                         uint32_t* counters) {
-  if (!rows_fit(c.q)) throw CudaError("queries are not aligned to 16 bytes");
   Segments segments;
+  auto* room = reinterpret_cast<float*>(workspace);
+  if (c.shape.d_v > 128) {
+    segments.folded = reinterpret_cast<float4*>(room);
+    room += multiprocessors() * kRows * c.shape.d_v;
+  }
   if (const int64_t slots = sequences * c.shape.kv_heads; slots <= kMostSlots) {
     const int64_t places = slots * kMostSegments * (c.shape.heads / c.shape.kv_heads);
-    segments.sums = reinterpret_cast<float*>(workspace);
+    segments.sums = room;
     segments.totals = segments.sums + places * c.shape.d_v;
     segments.tops = segments.totals + places * 4;
     segments.arrived = counters;

@@ -10,7 +10,7 @@ namespace sluice::cuda::prefill {
 constexpr int kGroups = 2;  // warpgroups that multiply
 constexpr int kGroupRows = 64;
 constexpr int kRows = kGroups * kGroupRows;  // of one piece of work
-constexpr int kKeys = 128;                   // of one round
+constexpr int kKeys = 128;                   // of one round of work
 constexpr float kLog2e = 1.4426950408889634f;
 
 /// Rows of one head of one sequence, and the rounds of keys that they see. By segments also one row of a sequence: then
@@ -40,24 +40,32 @@ struct Segments {
   float* totals = nullptr;  // (.., 4) of weights, a part for each lane that has the head
   float* tops = nullptr;    // the largest score
   uint32_t* arrived = nullptr;  // (slots): segments that are there; 0 between launches
+  float4* folded = nullptr;     // (blocks) of Folded::Sums, where shared memory has no room for them
 };
 
-template <int D, bool kSegmented>
+/// Sums of the segments so far, a column for each thread; heads of more than 128 dimensions have them in memory.
+template <int D>
+using FoldedSums = float4[kGroups][D / 8][128];
+template <int D, bool kShared>
 struct Folded {};
 template <int D>
 struct Folded<D, true> {
-  float4 folded[kGroups][D / 8][128];  // sums of the segments so far, a column for each thread
+  FoldedSums<D> folded;
 };
 
 /// Queries come to the warpgroups through the same rings as keys (the first group's) and values (the second's): 64 rows
-/// of f32 take as much room as 128 of 16 bits.
+/// of f32 take as much room as 128 of 16 bits. Heads of more than 128 dimensions take keys by halves of a round, and
+/// their queries are read where they are used.
 template <int D, bool kSegmented>
-struct Shared : Folded<D, kSegmented> {
-  static constexpr int kStages = (kSegmented ? 2 : 3) * 128 / D, kWorks = 2;
-  using Round = uint16_t[D / 64][kKeys][64];
-  using Ring = Round[kStages];
+struct Shared : Folded<D, kSegmented && D <= 128> {
+  static constexpr bool kLarge = D > 128;
+  static constexpr int kTiles = (D + 63) / 64;  // of 64 dimensions; the copy engine fills the last with zeros
+  static constexpr int kSteps = kLarge ? 2 : 1, kKeys = prefill::kKeys / kSteps;  // of a round; of a step
+  static constexpr int kStages = kLarge ? 2 : (kSegmented ? 2 : 3) * 2 / kTiles, kWorks = 2;
+  using Step = uint16_t[kTiles][kKeys][64];
+  using Ring = Step[kStages];
   Ring keys, values;
-  uint16_t queries[kGroups][D / 64][kGroupRows][64];
+  uint16_t queries[kGroups][kTiles][kGroupRows][64];
   Gates<kStages> keys_gates, values_gates;
   Gates<kWorks> work_gates;
   Work work[kWorks];

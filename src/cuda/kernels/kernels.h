@@ -112,21 +112,16 @@ struct AttentionCall {
 /// In fp32, each query by itself.
 void attention_exact(Queue queue, const AttentionCall& call);
 
-/// What the two fast ones take: 16-bit keys and values, equal head sizes of 64 or 128, at most 16 heads to a
-/// KV head, pages of a multiple of 16 tokens. They always round queries and weights to the type of the keys;
-/// sums are in fp32.
+/// What the fast ones take: 16-bit keys and values, equal head sizes of 64, 80, 96, 128 or 256, at most 16 heads to a
+/// KV head, pages of 16 tokens or a larger power of two. They always round queries and weights to the type of the keys;
+/// sums are in fp32. Rows of q are 16-byte aligned.
 bool attention_tiles_fit(const KvShape& shape);
 /// The rows of sequences that have one row.
 void attention_decode(Queue queue, const AttentionCall& call);
 /// The rows of the others, of which there are at most `most_rows`.
 void attention_prefill(Queue queue, const AttentionCall& call, int64_t sequences, int64_t most_rows);
-/// The same by a warpgroup's matrix instructions; false where pages or rows do not lie as their copies need
-/// it.
-bool attention_wgmma(Queue queue, const AttentionCall& call, int64_t sequences, int64_t most_rows);
-/// Rows of all sequences alike, batch invariant; for pages of a power of two. `counters`: kCounters zeros,
-/// which are zeros again when the launch ends.
-bool attention_wgmma_fits(const KvShape& shape);
-uint64_t attention_segments_workspace(const KvShape& shape, int64_t most_rows);
+/// Rows of all sequences alike, batch invariant. `counters`: kCounters zeros, which are zeros again when the launch ends.
+uint64_t attention_segments_workspace(const KvShape& shape, int64_t most_rows, int64_t multiprocessors);
 void attention_segments(Queue queue, const AttentionCall& call, int64_t sequences, int64_t most_rows,
                         std::byte* workspace, uint32_t* counters);
 
