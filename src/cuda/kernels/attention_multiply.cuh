@@ -238,23 +238,29 @@ class Multiplier {
     for (int h = 0; h < 2; ++h) {
       const bool seen = is_seen(h, begin), none = all.top[h] == -INFINITY;
       if (!kLast && !(is_first(h, begin) && seen)) continue;
+      if (warp_ * 16 + lane_ / 4 + h * 8 >= rows_) continue;  // padding
       if (work.segments > 0) {
         leave(work, h, begin, out, sums);
         continue;
       }
       const Fold fold(all.top[h], sums.top[h]);
+      constexpr int kAtOnce = D % 64 == 0 ? 4 : D / 16;  // loads under way together
 #pragma unroll
-      for (int i = 0; i < D / 16; ++i) {
-        float4& place = folded()[i * 2 + h][thread_];
-        float* mine = out + i * 8 + h * 2;
-        const float4 before = none ? float4{} : place;
-        float4 after = fold.sum(before, float4{mine[0], mine[1], mine[4], mine[5]});
-        if (kLast && !seen) after = before;
-        if (!kLast) {
-          place = after;
-          after = float4{};
+      for (int first = 0; first < D / 16; first += kAtOnce) {
+        float4 before[kAtOnce];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) before[i] = none ? float4{} : folded()[(first + i) * 2 + h][thread_];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+          float* mine = out + (first + i) * 8 + h * 2;
+          float4 after = fold.sum(before[i], float4{mine[0], mine[1], mine[4], mine[5]});
+          if (kLast && !seen) after = before[i];
+          if (!kLast) {
+            folded()[(first + i) * 2 + h][thread_] = after;
+            after = float4{};
+          }
+          mine[0] = after.x, mine[1] = after.y, mine[4] = after.z, mine[5] = after.w;
         }
-        mine[0] = after.x, mine[1] = after.y, mine[4] = after.z, mine[5] = after.w;
       }
       if (kLast && !seen) continue;
       all.total[h] = fold.sum(all.total[h], sums.total[h]);
@@ -373,7 +379,6 @@ class Multiplier {
   /// Leaves the sums of a single row's segment in memory.
   __device__ __forceinline__ void leave(const Work& work, int h, int begin, float (&out)[D / 2], const Sums& sums) const {
     const int row = warp_ * 16 + lane_ / 4 + h * 8;
-    if (row >= rows_) return;
     const int64_t at = place_of(work, segment_of(begin)) + row;
     __stcg(segments_.totals + at * 4 + lane_ % 4, sums.total[h]);
     if (lane_ % 4 == 0) __stcg(segments_.tops + at, sums.top[h]);
