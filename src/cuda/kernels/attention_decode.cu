@@ -369,7 +369,6 @@ void run(Queue queue, const AttentionCall& c) {
     return tensor_map(pool, c.shape.type, {kAnyRows, D, D}, kKeys, 64, true);
   };
   constexpr size_t kShared = sizeof(Shared<T, D>) + 1024;
-  allow_shared(decode_kernel<T, D>, kShared);
   launch(decode_kernel<T, D>, {{rows, splits, kv_heads}, kThreads, kShared, splits}, queue, c, pages(c.cache.keys),
          pages(c.cache.values));
 }

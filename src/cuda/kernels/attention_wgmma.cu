@@ -78,7 +78,6 @@ void run(const Launch& l) {
     return tensor_map(pool, c.shape.type, {kAnyRows, D, D}, std::min<int64_t>(Block::kKeys, c.shape.page_tokens), 64, true);
   };
   constexpr size_t kShared = sizeof(Block) + 1024;
-  allow_shared(wgmma_kernel<T, D, kPlain, kSegmented>, kShared);
   const int64_t tiles = l.sequences * blocks_for(l.most_rows, kRows) * c.shape.heads;
   const int64_t segments = kSegmented ? l.sequences * c.shape.kv_heads * kMostSegments : 0;
   const dim3 grid(static_cast<unsigned>(std::min<int64_t>(std::max(tiles, segments), multiprocessors())));

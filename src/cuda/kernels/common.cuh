@@ -123,11 +123,18 @@ struct LaunchShape {
   unsigned cluster_y = 1;  // blocks of a cluster, along y
 };
 
-/// All kernels leave L1 as small as it can be: a multiprocessor that has to change the share of shared memory runs empty
-/// first, and the next product could not start beside the kernels before it.
-inline void prefer_shared(const void* kernel) {
+/// Once for each kernel: it may have all shared memory of a block, and leaves L1 as small as it can be. A multiprocessor
+/// that has to change the share of shared memory runs empty first, and the next product could not start beside the
+/// kernels before it.
+inline void prepare(const void* kernel) {
   thread_local std::unordered_set<const void*> done;
   if (!done.insert(kernel).second) return;
+  constexpr int kMostShared = 227 << 10;
+  cudaFuncAttributes facts{};
+  check(cudaFuncGetAttributes(&facts, kernel), "reading a kernel's properties");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             kMostShared - static_cast<int>(facts.sharedSizeBytes)),
+        "asking for shared memory");
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
         "preferring shared memory");
 }
@@ -135,7 +142,7 @@ inline void prefer_shared(const void* kernel) {
 template <typename... Params, typename... Args>
 void launch(void (*kernel)(Params...), const LaunchShape& shape, Queue queue, const Args&... args) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
-  prefer_shared(reinterpret_cast<const void*>(kernel));
+  prepare(reinterpret_cast<const void*>(kernel));
   cudaLaunchAttribute attributes[2];
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
@@ -149,14 +156,6 @@ void launch(void (*kernel)(Params...), const LaunchShape& shape, Queue queue, co
   config.attrs = attributes;
   config.numAttrs = shape.cluster_y > 1 ? 2 : 1;
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...), "a kernel's launch");
-}
-
-/// A block may have more than 48 KiB of shared memory only where its kernel was allowed to.
-template <typename Kernel>
-void allow_shared(Kernel* kernel, size_t bytes) {
-  if (bytes > 48 * 1024)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
-          "asking for shared memory");
 }
 
 inline unsigned blocks_for(int64_t items, int64_t each) { return static_cast<unsigned>((items + each - 1) / each); }

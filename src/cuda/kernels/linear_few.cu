@@ -210,7 +210,6 @@ void run(Queue queue, const LinearCall& c) {
   w.y = c.y.data;
   w.y_stride = c.y.stride;
   const auto kernel = few_kernel<T, Y>;
-  allow_shared(kernel, sizeof(Shared));
   launch(kernel, {blocks_for(w.boxes, w.each), kThreads, sizeof(Shared)}, queue,
          tensor_map(c.weight, c.type, {c.n, c.k, c.k}, w.box_rows, kSlice, true), w);
 }

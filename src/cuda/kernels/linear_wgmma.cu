@@ -362,7 +362,6 @@ void run(Queue queue, const LinearCall& c, const Cut& cut, std::byte* workspace,
   const int64_t work = tiles * (cut.spread ? w.parts : 1);
   if (tiles * w.parts + kBlocks * w.parts > INT32_MAX) throw CudaError("a product of more tiles than an int holds");
   const auto kernel = wgmma_kernel<T, Y, kColumns>;
-  allow_shared(kernel, static_cast<size_t>(shared));
   launch(kernel, {static_cast<unsigned>(std::min<int64_t>(kBlocks, work)), kThreads, static_cast<size_t>(shared)}, queue,
          tensor_map(c.weight, c.type, {c.n, c.k, c.k}, cut.tile_rows, kSlab, true),
          tensor_map(c.x.data, c.type, {c.x.rows, c.k, c.x.stride}, kColumns, kSlab, true), w);

@@ -11,7 +11,6 @@ namespace sluice::cuda {
 namespace {
 
 constexpr int kBlocks = 8, kThreads = 512, kWarps = kThreads / 32, kDigits = 256;
-constexpr int64_t kMostPart = kMostSampleDim / kBlocks;
 
 using Sum = unsigned long long;
 
@@ -410,7 +409,6 @@ __global__ void __launch_bounds__(kThreads, 3) sample_kernel(SampleCall c) {
 
 void sample(Queue queue, const SampleCall& c) {
   const size_t shared = static_cast<size_t>(Row::part_length(c.limit)) * sizeof(float);
-  allow_shared(sample_kernel, kMostPart * sizeof(float));
   launch(sample_kernel, {{static_cast<unsigned>(c.count), kBlocks}, kThreads, shared, kBlocks}, queue, c);
 }
 
