@@ -63,13 +63,13 @@ void run_half(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& l
   const LinearCall call = rounded_call(d, a, launch, &rest);
   if (call.x.rows <= kLinearFewRows) return linear_few(queue_of(launch), call);
   if (call.x.rows > kFewRows && linear_blas(queue_of(launch), call, rest)) return;
-  linear_wgmma(queue_of(launch), call, rest, counters_of(launch));
+  linear_wgmma(queue_of(launch), call, false, rest, counters_of(launch));
 }
 
 void run_half_invariant(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
   std::byte* rest = nullptr;
   const LinearCall call = rounded_call(d, a, launch, &rest);
-  linear_wgmma(queue_of(launch), call, rest, counters_of(launch));
+  linear_wgmma(queue_of(launch), call, true, rest, counters_of(launch));
 }
 
 uint64_t half_invariant_workspace(const Linear::Desc& d, int64_t max_rows, int) {

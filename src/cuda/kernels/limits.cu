@@ -83,7 +83,7 @@ Limits measure_limits(Queue queue, std::byte* memory, size_t bytes, int multipro
                            {memory + 2 * kOperand, DType::f32, kSize, kSize, kSize}};
   limits.bf16_per_second = 2.0 * kSize * kSize * kSize / best_seconds(queue, [&] {
     std::byte* workspace = memory + 4 * kOperand;
-    if (!linear_blas(queue, product, workspace)) linear_wgmma(queue, product, workspace, counters);
+    if (!linear_blas(queue, product, workspace)) linear_wgmma(queue, product, true, workspace, counters);
   });
   return limits;
 }

@@ -24,7 +24,7 @@ constexpr int kWarpgroup = 128, kThreads = 3 * kWarpgroup;
 constexpr int kMostStages = 24;
 constexpr int kBlocks = 132;
 constexpr int kGroup = 16;                    // tiles of x that are passed before the next tiles of W
-constexpr int64_t kShortestPart = 2048;       // of k
+constexpr int64_t kShortestPart = 2048, kShortestPartForPrompts = 4096;  // of k
 constexpr int kMostShared = 225 << 10;
 constexpr int kSharedOfFewRows = 166 << 10;   // leaves room for the small kernels that run between products
 constexpr int kRest = (64 - 8) * kRowBytes;   // a warpgroup reads 64 rows of W, also where its tile has eight
@@ -194,7 +194,7 @@ class Multiplier {
   __device__ void add(int slot, float (&sums)[kColumns / 2]) const {
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
-      if (i % 8 == 0) asm volatile("" ::: "memory");  // no more than eight loads at once: registers are scarce
+      if (i % 16 == 0) asm volatile("" ::: "memory");  // no more loads at once: registers are scarce
       const float4 v = __ldcg(at(slot, i));
       sums[4 * i] += v.x;
       sums[4 * i + 1] += v.y;
@@ -286,8 +286,8 @@ __global__ void __launch_bounds__(kThreads, kColumns <= 32 ? 2 : 1)
 }
 
 /// Into how many parts k is cut: a power of two, so many that 64 rows of W by a part are work for all multiprocessors.
-int parts_of(int64_t n, int64_t k) {
-  const int64_t most = std::min<int64_t>(kBlocks / blocks_for(n, 64), k / kShortestPart);
+int parts_of(int64_t n, int64_t k, int64_t shortest) {
+  const int64_t most = std::min<int64_t>(kBlocks / blocks_for(n, 64), k / shortest);
   int parts = 1;
   while (parts * 2 <= most) parts *= 2;
   return parts;
@@ -295,7 +295,7 @@ int parts_of(int64_t n, int64_t k) {
 
 /// How W and x are cut into tiles, and whether blocks share them.
 struct Cut {
-  int columns = 0, tile_rows = 0;
+  int columns = 0, tile_rows = 0, parts = 0;
   bool spread = false;
 };
 
@@ -307,14 +307,14 @@ int fewest_columns(int64_t rows) {
 
 /// About how many clocks a product takes: what chooses best among those measured on an H200 for an 8B model's products.
 /// A multiprocessor's share of memory is 20 bytes a clock; L2 gives it 40, or 32 where blocks do not stream W together.
-int64_t clocks_of(const LinearCall& c, const Cut& cut, int64_t row_tiles, int64_t tiles, int parts) {
+int64_t clocks_of(const LinearCall& c, const Cut& cut, int64_t row_tiles, int64_t tiles) {
   const int64_t products = (cut.tile_rows > 64 ? 8 : 4) * std::max(cut.columns / 2, 24);
   const int64_t bytes = (cut.tile_rows + cut.columns) * kRowBytes;
   const int64_t copies = row_tiles == 1 ? std::max<int64_t>(cut.tile_rows * kRowBytes / 20, bytes / 40) : bytes / 32;
   const int64_t all_slabs = (std::max(products, copies) + 60) * blocks_for(c.k, kSlab);
-  const int64_t exchange = parts > 1 ? cut.tile_rows * cut.columns / 2 : 0;  // of sums, through L2
-  if (cut.spread) return all_slabs / parts + exchange + 1500;
-  return (all_slabs + (parts - 1) * exchange + cut.tile_rows * cut.columns / 4) * blocks_for(tiles, kBlocks);
+  const int64_t exchange = cut.parts > 1 ? cut.tile_rows * cut.columns / 2 : 0;  // of sums, through L2
+  if (cut.spread) return all_slabs / cut.parts + exchange + 1500;
+  return (all_slabs + (cut.parts - 1) * exchange + cut.tile_rows * cut.columns / 4) * blocks_for(tiles, kBlocks);
 }
 
 Cut cut_of(const LinearCall& c, int parts) {
@@ -328,8 +328,8 @@ Cut cut_of(const LinearCall& c, int parts) {
       const int64_t tiles = blocks_for(c.n, tile_rows) * row_tiles;
       for (const bool spread : {false, true}) {
         if (spread && (parts == 1 || tiles * parts > kBlocks)) continue;
-        const Cut cut{columns, tile_rows, spread};
-        const int64_t clocks = clocks_of(c, cut, row_tiles, tiles, parts);
+        const Cut cut{columns, tile_rows, parts, spread};
+        const int64_t clocks = clocks_of(c, cut, row_tiles, tiles);
         if (clocks >= least) continue;
         least = clocks;
         best = cut;
@@ -349,7 +349,7 @@ void run(Queue queue, const LinearCall& c, const Cut& cut, std::byte* workspace,
   w.row_tiles = static_cast<int>(row_tiles);
   w.tiles = static_cast<int>(tiles);
   w.slabs = static_cast<int>(blocks_for(c.k, kSlab));
-  w.parts = parts_of(c.n, c.k);
+  w.parts = cut.parts;
   w.spread = cut.spread;
   const int slab_bytes = (cut.tile_rows + kColumns) * kRowBytes, shared = kColumns <= 64 ? kSharedOfFewRows : kMostShared;
   w.depth = std::clamp((12 << 10) / slab_bytes, 1, 4);
@@ -399,12 +399,13 @@ void run(Queue queue, const LinearCall& c, const Cut& cut, std::byte* workspace,
 }  // namespace
 
 uint64_t linear_wgmma_workspace(int64_t n, int64_t k, int64_t most_rows) {
-  if (parts_of(n, k) == 1) return 0;
+  if (parts_of(n, k, kShortestPart) == 1) return 0;
   return uint64_t{kBlocks} * kMostRows * sizeof(float) * static_cast<uint64_t>(fewest_columns(most_rows));
 }
 
-void linear_wgmma(Queue queue, const LinearCall& c, std::byte* workspace, uint32_t* counters) {
-  run(queue, c, cut_of(c, parts_of(c.n, c.k)), workspace, counters);
+void linear_wgmma(Queue queue, const LinearCall& c, bool for_prompts, std::byte* workspace, uint32_t* counters) {
+  const int parts = parts_of(c.n, c.k, for_prompts ? kShortestPartForPrompts : kShortestPart);
+  run(queue, c, cut_of(c, parts), workspace, counters);
 }
 
 }  // namespace sluice::cuda
