@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
 #include <deque>
 #include <thread>
@@ -23,9 +24,9 @@ struct Driver {
   Nvml::Code count_code = Nvml::kSuccess, power_code = Nvml::kSuccess;
   unsigned long long reasons = 0;
   std::deque<std::pair<unsigned, unsigned long long>> xids;  // (GPU, Xid) that are reported next
-  int event_sets = 0;                                        // that nobody has freed
 };
 Driver driver;
+std::atomic<bool> events_freed = false;  // by whatever thread
 
 Nvml::Device handle(unsigned index) { return reinterpret_cast<Nvml::Device>(uintptr_t{index} + 1); }
 unsigned index_of(Nvml::Device device) {
@@ -82,11 +83,10 @@ Nvml fake() {
   };
   n.create_event_set = [](Nvml::EventSet* set) {
     *set = reinterpret_cast<Nvml::EventSet>(uintptr_t{1});
-    ++driver.event_sets;
     return Nvml::kSuccess;
   };
   n.free_event_set = [](Nvml::EventSet) {
-    --driver.event_sets;
+    events_freed = true;
     return Nvml::kSuccess;
   };
   n.register_events = [](Nvml::Device, unsigned long long, Nvml::EventSet) { return Nvml::kSuccess; };
@@ -102,7 +102,6 @@ Nvml fake() {
 class GpuMonitorTest : public ::testing::Test {
  protected:
   void SetUp() override { driver = {}; }
-  void TearDown() override { EXPECT_EQ(driver.event_sets, 0); }
   std::vector<GpuSample> sample() {
     auto monitor = GpuMonitor::open(nvml_);
     EXPECT_TRUE(monitor.ok()) << monitor.status().message();
@@ -157,6 +156,12 @@ TEST_F(GpuMonitorTest, CountsTheXidsOfEachGpu) {
   EXPECT_EQ(gpus[0].xid_count, 0u);
   EXPECT_EQ(gpus[1].xid_count, 2u);
   EXPECT_EQ(gpus[1].last_xid, 79);
+}
+
+TEST_F(GpuMonitorTest, GivesTheDriverItsEventsBack) {
+  events_freed = false;
+  sample();
+  EXPECT_TRUE(events_freed);
 }
 
 TEST_F(GpuMonitorTest, SaysWhyThereIsNothingToSee) {
