@@ -5,7 +5,7 @@
 
 namespace sluice::cpu {
 
-/// Adds attention for `isa` and those below it, the best first: it wins a tie.
+/// Adds attention for the instruction sets that `cpu` has, the best first: it wins a tie.
 void register_attention_kernels(ops::Kernels& kernels, const CpuFeatures& cpu);
 
 }  // namespace sluice::cpu

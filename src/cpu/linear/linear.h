@@ -9,8 +9,8 @@
 
 namespace sluice::cpu {
 
-/// Adds linear, embed and moe_mlp for the rows16 layout, for `isa` and those below it, the best first: it
-/// wins a tie.
+/// Adds linear, embed and moe_mlp for the rows16 layout, for the instruction sets that `cpu` has, the best
+/// first: it wins a tie.
 void register_rows16_kernels(ops::Kernels& kernels, const CpuFeatures& cpu);
 
 /// Scratch bytes: for up to `rows` prepared rows of x, and of one thread in multiply().

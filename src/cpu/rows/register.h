@@ -5,8 +5,8 @@
 
 namespace sluice::cpu {
 
-/// Adds activation, add_norm, scale_softcap and rope_kv, for `isa` and those below it, the best first: it
-/// wins a tie.
+/// Adds activation, add_norm, scale_softcap and rope_kv, for the instruction sets that `cpu` has, the best
+/// first: it wins a tie.
 void register_row_kernels(ops::Kernels& kernels, const CpuFeatures& cpu);
 
 }  // namespace sluice::cpu
