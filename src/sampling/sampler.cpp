@@ -70,8 +70,7 @@ Sampler::Sampler(SamplingParams params, std::span<const int32_t> prompt, std::sp
     : params_(std::move(params)), end_ids_(std::move(end_ids)), drawn_(outputs.size()) {
   if (constraint)
     constrained_ = std::make_unique<ConstrainedChoice>(std::move(constraint), end_ids_, outputs);
-  penalties_ =
-      params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0;
+  penalties_ = choice(0).penalises();
   if (penalties_) {
     if (params_.repetition_penalty != 1) {
       for (int32_t id : prompt) seen_[id] = ops::kInPrompt;
