@@ -250,8 +250,7 @@ Result<std::unique_ptr<engine::LoadedModel>> plan_other(const BenchOptions& o, m
 Result<int> bench_model(const BenchOptions& o) {
   SLUICE_ASSIGN(model::Recipe recipe, o.recipe.recipe());
   SLUICE_ASSIGN(const auto other_plan, plan_other(o, recipe));
-  recipe.page_tokens = other_plan->recipe().page_tokens;
-  SLUICE_TRY(fit_recipe(recipe, other_plan->spec().max_positions, prefills(o), decodes(o)));
+  SLUICE_TRY(fit_recipe(recipe, *other_plan, prefills(o), decodes(o)));
   model::Recipe other_recipe = recipe;
   other_recipe.batch_invariant = !recipe.batch_invariant;
 

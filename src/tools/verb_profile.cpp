@@ -201,8 +201,7 @@ Result<std::unique_ptr<engine::Core>> load(const ProfileOptions& o) {
   SLUICE_ASSIGN(model::Recipe recipe, o.recipe.recipe());
   SLUICE_ASSIGN(ops::Backend planning, o.backend.make());
   SLUICE_ASSIGN(const auto plan, engine::LoadedModel::plan_only(o.model, recipe, std::move(planning), {}));
-  recipe.page_tokens = plan->recipe().page_tokens;
-  SLUICE_TRY(fit_recipe(recipe, plan->spec().max_positions, {{o.prefill}}, {{o.decode}}));
+  SLUICE_TRY(fit_recipe(recipe, *plan, {{o.prefill}}, {{o.decode}}));
   SLUICE_ASSIGN(ops::Backend backend, o.backend.make());
   const int threads = backend.device->info().parallelism;
   SLUICE_ASSIGN(auto model, engine::LoadedModel::load(o.model, std::move(recipe), std::move(backend),

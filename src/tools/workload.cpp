@@ -34,8 +34,10 @@ Status fit(int64_t& size, const char* option, int64_t needed, int64_t chosen) {
 
 }  // namespace
 
-Status fit_recipe(model::Recipe& recipe, int64_t max_positions, std::span<const PrefillLoad> prefills,
-                  std::span<const DecodeLoad> decodes) {
+Status fit_recipe(model::Recipe& recipe, const engine::LoadedModel& plan,
+                  std::span<const PrefillLoad> prefills, std::span<const DecodeLoad> decodes) {
+  const int64_t max_positions = plan.spec().max_positions;
+  recipe.page_tokens = plan.recipe().page_tokens;
   int64_t sequences = 1;
   for (const DecodeLoad& d : decodes) sequences = std::max(sequences, d.sequences);
   SLUICE_TRY(fit(recipe.max_sequences, "--max_num_seqs", sequences, sequences));

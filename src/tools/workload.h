@@ -49,10 +49,11 @@ struct DecodeLoad {
   int64_t steps = 128;
 };
 
-/// Chooses the sizes that `recipe` leaves open so that the loads run without preemption; refuses sizes that
-/// are too small for them, and loads longer than the `max_positions` that the model was made for.
-Status fit_recipe(model::Recipe& recipe, int64_t max_positions, std::span<const PrefillLoad> prefills,
-                  std::span<const DecodeLoad> decodes);
+/// Chooses the sizes that `recipe` leaves open so that the loads run without preemption: pages are those of
+/// `plan`, the model planned from it. Refuses sizes that are too small for the loads, and loads longer than
+/// what the model was made for.
+Status fit_recipe(model::Recipe& recipe, const engine::LoadedModel& plan,
+                  std::span<const PrefillLoad> prefills, std::span<const DecodeLoad> decodes);
 
 /// Runs loads. Each run has fresh random tokens: none is answered from the prefix cache.
 class Workload {
