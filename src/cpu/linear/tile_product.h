@@ -21,15 +21,15 @@
 
 namespace sluice::cpu::SLUICE_ISA {
 
-// What a task keeps in a second level cache of 2 MiB: unpacked weights of up to kMostTiles tiles, and the
-// sums of up to kMostRows rows of x with them. The third level is slow (6 bytes a cycle and core on Xeons of
-// 2023): the wider the tiles together, the less often rows of x come from there.
-constexpr int64_t kUnpackedBytes = 768 << 10;
-constexpr int64_t kMostTiles = 16;
+// What a task keeps in a second level cache, of which two threads may share 2 MiB: unpacked weights of up to
+// kMostTiles tiles, and the sums of up to kMostRows rows of x with them.
+constexpr int64_t kUnpackedBytes = 384 << 10;
+constexpr int64_t kMostTiles = 8;
 constexpr int64_t kMostRows = 512;
 constexpr int64_t kSumBytes = kMostTiles * kMostRows * 64;
 
 SLUICE_SIMD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+SLUICE_SIMD int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // ---- int8
 
@@ -208,11 +208,12 @@ static void multiply_panel_int8(const CodedPanel& x, const UnpackedCodes& w, int
   add_outliers<F>(x, w, k, sum);
 }
 
-/// Rows [row, row + rows) of the outputs of `tiles` tiles from `first` on, bias added: whole rows one after
-/// another, since rows of y lie in different pages. sum_of(row, tile) is where 16 sums are.
+/// Rows [row, row + rows) of the outputs of `tiles` tiles from `first` on, bias added unless it is null:
+/// whole rows one after another, since rows of y lie in different pages. sum_of(row, tile) is where 16 sums
+/// are.
 template <typename F>
-SLUICE_SIMD void store_outputs(const ProductCall& c, int64_t row, int64_t rows, int64_t first, int64_t tiles,
-                               const F& sum_of) {
+SLUICE_SIMD void store_outputs(const ProductCall& c, const float* bias, int64_t row, int64_t rows,
+                               int64_t first, int64_t tiles, const F& sum_of) {
   for (int64_t r = 0; r < rows; ++r) {
     float* y = c.y + (row + r) * c.y_stride - c.first_column;
     for (int64_t t = 0; t < tiles; ++t) {
@@ -220,7 +221,7 @@ SLUICE_SIMD void store_outputs(const ProductCall& c, int64_t row, int64_t rows, 
       for (int64_t part = 0; part < kParts; ++part) {
         const int64_t column = (first + t) * kTileRows + part * kLanes, columns = c.n - column;
         F32 sum = load(sums + part * kLanes);
-        if (c.bias != nullptr) sum = add(sum, load_first(c.bias + column, columns));
+        if (bias != nullptr) sum = add(sum, load_first(bias + column, columns));
         store_first(y + column, sum, columns);
       }
     }
@@ -252,7 +253,7 @@ static void multiply_tiles_amx_int8(const ProductCall& c, int64_t begin, int64_t
             store(sums + (t * kTileEdge + r) * kTileEdge + part * kLanes, sum[part][r]);
         }
       }
-      store_outputs(c, row, smaller(kTileEdge, c.m - row), first, tiles,
+      store_outputs(c, c.bias, row, smaller(kTileEdge, c.m - row), first, tiles,
                     [&](int64_t r, int64_t t) { return sums + (t * kTileEdge + r) * kTileEdge; });
     }
   }
@@ -268,8 +269,11 @@ constexpr int kWeightParts = D == DType::bf16  ? 1
                                                : 3;
 constexpr int kMostParts = 3;
 constexpr int64_t kTileColumns = 32;  // bf16 in a row of a tile
+// Tiles of columns that are multiplied before the next tile of W, by how many rows of x, with one part each.
+constexpr int64_t kWindowColumns = 40, kFewColumns = 15;
+static_assert(kMostTiles * kWindowColumns * kTileBytes <= kUnpackedBytes);
 
-SLUICE_SIMD int64_t column_tiles(int64_t k) { return (k + kTileColumns - 1) / kTileColumns; }
+SLUICE_SIMD int64_t column_tiles(int64_t k) { return quotient_up(k, kTileColumns); }
 
 /// The leading bits of v that a bf16 holds; v becomes the rest, of infinity nothing.
 SLUICE_SIMD F32 take_part(F32& v) {
@@ -323,18 +327,20 @@ static void unpack_pairs(const std::byte* tile, int64_t k, int64_t begin, int64_
   }
 }
 
-/// `sums` (R, N) tiles += R panels of x times N tiles of W over `columns` tiles of columns; panels and tiles
-/// lie a_step and b_step bytes apart.
+/// Where R by N tiles of sums lie.
+struct TileSums {
+  std::byte* at;
+  int64_t row_bytes, panel_bytes, tile_bytes;  // from one row, panel of rows and tile of W to the next
+};
+
+/// to (R, N) = from + R panels of x times N tiles of W over `columns` tiles of columns; panels and tiles lie
+/// a_step and b_step bytes apart.
 template <typename Tiles, int P, int Q, int R, int N>
 static void multiply_block_bf16(const std::byte* a, int64_t a_step, const std::byte* b, int64_t b_step,
-                                int64_t columns, bool first, std::byte* sums) {
+                                int64_t columns, const TileSums& from, const TileSums& to) {
   unroll<R * N>([&](auto index) {
     constexpr int i = decltype(index)::value;
-    if (first) {
-      Tiles::template zero<i>();
-    } else {
-      Tiles::template load<i>(sums + i * kTileBytes, kLineBytes);
-    }
+    Tiles::template load<i>(from.at + i / N * from.panel_bytes + i % N * from.tile_bytes, from.row_bytes);
   });
   for (int64_t t = 0; t < columns; ++t, a += P * kTileBytes, b += Q * kTileBytes) {
     unroll<Q>([&](auto weight_part) {
@@ -358,7 +364,7 @@ static void multiply_block_bf16(const std::byte* a, int64_t a_step, const std::b
   }
   unroll<R * N>([&](auto index) {
     constexpr int i = decltype(index)::value;
-    Tiles::template store<i>(sums + i * kTileBytes, kLineBytes);
+    Tiles::template store<i>(to.at + i / N * to.panel_bytes + i % N * to.tile_bytes, to.row_bytes);
   });
 }
 
@@ -370,20 +376,22 @@ constexpr auto block_function(bool two_panels, bool two_tiles) {
                      : multiply_block_bf16<Tiles, P, Q, 1, 1>;
 }
 
-/// x as P parts. Two panels of x by two tiles of W stay in registers; a stretch of columns short enough for
-/// the panels to stay in the first level cache goes over all tiles before the next.
+/// x as P parts. Two panels of x by two tiles of W stay in registers over a window of columns. Sums begin
+/// with the bias and rest in scratch memory between windows; from the last one they go to y at once, unless
+/// rows or columns are missing from a tile.
 template <typename Tiles, DType D, int P>
 static void multiply_tiles_amx_bf16(const ProductCall& c, int64_t begin, int64_t end, std::byte* scratch) {
   constexpr int Q = kWeightParts<D>;
-  constexpr int64_t kStretch = 16 / P, kRows = 2 * kTileEdge, kPairBytes = 4 * kTileBytes;
+  constexpr int64_t kRows = 2 * kTileEdge, kPairBytes = 4 * kTileBytes;
+  constexpr TileSums kResting{nullptr, kLineBytes, 2 * kTileBytes, kTileBytes};
   const int64_t packed = c.k * kTileRows * kPlainBytes<D>, column_count = column_tiles(c.k);
   const int64_t panel = column_count * P * kTileBytes;
   // Whole tiles of pairs lie in the weights already.
   const bool as_is = D == DType::bf16 && c.k % kTileColumns == 0;
-  // A few rows of x: a pair of tiles is unpacked a stretch at a time and used while in the first level cache.
+  // A few rows of x: a pair of tiles is unpacked just before its only use, in the first level cache.
   const bool few = !as_is && c.m <= kRows;
-  const int64_t window =
-      few ? kStretch : kUnpackedBytes / (kMostTiles * Q * kTileBytes) / kStretch * kStretch;
+  const int64_t windows = quotient_up(column_count, few ? kFewColumns / Q : kWindowColumns / (P > Q ? P : Q));
+  const int64_t window = quotient_up(column_count, windows);
   const int64_t tile_step = as_is ? packed : window * Q * kTileBytes;
   std::byte* weights = scratch + kSumBytes;
   const auto unpack = [&](int64_t tile, int64_t start, int64_t stop, std::byte* to) {
@@ -391,7 +399,11 @@ static void multiply_tiles_amx_bf16(const ProductCall& c, int64_t begin, int64_t
   };
   Tiles::configure(TileConfig(static_cast<int>(kLineBytes)));
   for (int64_t first = begin; first < end; first += kMostTiles) {
-    const int64_t tiles = smaller(kMostTiles, end - first), pairs = (tiles + 1) / 2;
+    const int64_t tiles = smaller(kMostTiles, end - first);
+    alignas(64) float bias[kMostTiles * kTileRows] = {};
+    const int64_t columns = smaller(tiles * kTileRows, c.n - first * kTileRows);
+    if (c.bias != nullptr)
+      __builtin_memcpy(bias, c.bias + first * kTileRows, static_cast<size_t>(columns) * sizeof(float));
     for (int64_t top = 0; top < c.m; top += kMostRows) {
       const int64_t bottom = smaller(top + kMostRows, c.m);
       for (int64_t start = 0; start < column_count; start += window) {
@@ -399,30 +411,38 @@ static void multiply_tiles_amx_bf16(const ProductCall& c, int64_t begin, int64_t
         for (int64_t t = 0; t < tiles && !few && !as_is; ++t)
           unpack(first + t, start, stop, weights + t * tile_step);
         for (int64_t row = top; row < bottom; row += kRows) {
-          const bool two_panels = bottom - row > kTileEdge;
-          std::byte* sums = scratch + (row - top) / kRows * pairs * kPairBytes;
-          const std::byte* rows = c.prepared + row / kTileEdge * panel;
-          for (int64_t from = start; from < stop; from += kStretch) {
-            for (int64_t t = 0; t < tiles; t += 2) {
-              const bool two_tiles = t + 1 < tiles;
-              const std::byte* b = as_is ? c.weight + (first + t) * packed + from * kTileBytes
-                                         : weights + t * tile_step + (from - start) * Q * kTileBytes;
-              if (few) {
-                b = weights;
-                unpack(first + t, start, stop, weights);
-                if (two_tiles) unpack(first + t + 1, start, stop, weights + tile_step);
-              }
-              block_function<Tiles, P, Q>(two_panels, two_tiles)(rows + from * P * kTileBytes, panel, b,
-                                                                 tile_step, smaller(kStretch, stop - from),
-                                                                 from == 0, sums + t / 2 * kPairBytes);
+          const int64_t rows = smaller(kRows, bottom - row);
+          const bool whole = rows % kTileEdge == 0 && columns == tiles * kTileRows,
+                     last = stop == column_count;
+          std::byte* sums = scratch + (row - top) / kRows * (kMostTiles / 2) * kPairBytes;
+          const std::byte* x = c.prepared + row / kTileEdge * panel + start * P * kTileBytes;
+          for (int64_t t = 0; t < tiles; t += 2) {
+            const bool two_tiles = t + 1 < tiles;
+            const std::byte* b =
+                as_is ? c.weight + (first + t) * packed + start * kTileBytes : weights + t * tile_step;
+            if (few) {
+              b = weights;
+              unpack(first + t, start, stop, weights);
+              if (two_tiles) unpack(first + t + 1, start, stop, weights + tile_step);
             }
+            TileSums from = kResting, to = kResting;
+            from.at = to.at = sums + t / 2 * kPairBytes;
+            if (start == 0) from = {reinterpret_cast<std::byte*>(bias + t * kTileRows), 0, 0, kLineBytes};
+            if (last && whole) {
+              const int64_t stride = c.y_stride * static_cast<int64_t>(sizeof(float));
+              float* y = c.y + row * c.y_stride + (first + t) * kTileRows - c.first_column;
+              to = {reinterpret_cast<std::byte*>(y), stride, kTileEdge * stride, kLineBytes};
+            }
+            block_function<Tiles, P, Q>(rows > kTileEdge, two_tiles)(x, panel, b, tile_step, stop - start,
+                                                                     from, to);
           }
-          if (stop < column_count) continue;
-          store_outputs(c, row, smaller(kRows, bottom - row), first, tiles, [&](int64_t r, int64_t t) {
-            const int64_t wide = t / 2 * 2 + 1 < tiles ? 2 : 1, tile = r / kTileEdge * wide + t % 2;
-            return reinterpret_cast<const float*>(sums + t / 2 * kPairBytes + tile * kTileBytes +
-                                                  r % kTileEdge * kLineBytes);
-          });
+          if (last && !whole) {
+            store_outputs(c, nullptr, row, rows, first, tiles, [&](int64_t r, int64_t t) {
+              return reinterpret_cast<const float*>(sums + t / 2 * kPairBytes +
+                                                    r / kTileEdge * 2 * kTileBytes + t % 2 * kTileBytes +
+                                                    r % kTileEdge * kLineBytes);
+            });
+          }
         }
       }
     }
@@ -438,7 +458,7 @@ static int64_t tile_scratch_bytes(int64_t k) {
 }
 
 /// With many rows a task should be wide; with few, there should be many.
-constexpr int64_t tiles_of_task(int64_t m) { return m >= 128 ? kMostTiles / 2 : 2; }
+constexpr int64_t tiles_of_task(int64_t m) { return m >= 128 ? kMostTiles : 2; }
 
 template <typename Tiles, DType D>
 constexpr ProductFunctions amx_plain_product(ops::Activations activations, int64_t m) {
