@@ -79,6 +79,7 @@ class CheckpointWeights final : public WeightStore {
   Result<LoadedWeights> load(const program::Program& program, const WeightPlaces& places,
                              device::Device& device, int threads, bool) override {
     SLUICE_ASSIGN(Arenas arenas, Arenas::make(places, device, threads));
+    std::vector<program::Packing> direct;
     std::vector<std::byte> packed;  // of one copy, where it cannot be packed into its place
     for (size_t i = 0; i < program.weights.size(); ++i) {
       const program::WeightInfo& weight = program.weights[i];
@@ -90,7 +91,7 @@ class CheckpointWeights final : public WeightStore {
       for (int64_t c = 0; c < weight.copies; ++c) {
         const uint64_t offset = static_cast<uint64_t>(c) * copy_bytes;
         if (std::byte* to = arenas.direct(i, offset, device.shares_host_memory())) {
-          SLUICE_TRY(program::pack_weight(model_, weight, c, {to, copy_bytes}, threads));
+          direct.push_back({&weight, c, {to, copy_bytes}});
           continue;
         }
         packed.assign(copy_bytes, std::byte{0});
@@ -98,6 +99,7 @@ class CheckpointWeights final : public WeightStore {
         arenas.put(i, offset, packed);
       }
     }
+    SLUICE_TRY(program::pack_weights(model_, direct, threads));
     LoadedWeights out = arenas.finish();
     memory_ = arenas.release();
     return out;

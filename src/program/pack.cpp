@@ -55,7 +55,7 @@ Status check_finite(const model::Model& model, const model::Weight& source, int6
 
 // Rows of a weight that no checkpoint holds: the same kRandomRows again and again, made once for each type
 // and length, since making a number takes longer than packing it.
-void random_rows(int64_t k, int64_t row, int64_t rows, DType dtype, std::vector<std::byte>& out) {
+void random_rows(int64_t k, int64_t row, int64_t rows, DType dtype, std::byte* out) {
   constexpr int64_t kRandomRows = 256;
   static std::mutex mutex;
   static std::map<std::pair<DType, int64_t>, ops::Bytes> made;
@@ -69,35 +69,43 @@ void random_rows(int64_t k, int64_t row, int64_t rows, DType dtype, std::vector<
     source = it->second.data();
   }
   const uint64_t bytes = row_bytes(dtype, static_cast<uint64_t>(k));
-  out.resize(static_cast<uint64_t>(rows) * bytes);
   for (int64_t r = 0; r < rows; ++r) {
-    std::memcpy(out.data() + static_cast<uint64_t>(r) * bytes,
+    std::memcpy(out + static_cast<uint64_t>(r) * bytes,
                 source + static_cast<uint64_t>((row + r) % kRandomRows) * bytes, bytes);
   }
 }
 
-// Source rows as the packed type, row-major.
+// What a thread reads into, kept from band to band: fresh memory costs more than packing.
+struct Scratch {
+  std::vector<std::byte> rows, raw;
+  std::vector<float> floats;
+};
+
+// At least `bytes` of `buffer`.
+std::span<std::byte> room_in(std::vector<std::byte>& buffer, uint64_t bytes) {
+  if (buffer.size() < bytes) buffer.resize(bytes);
+  return std::span(buffer).first(bytes);
+}
+
+// Source rows as the packed type, row-major, to `out`.
 Status read_as(const model::Model& model, const model::Weight& source, int64_t row, int64_t rows, DType dtype,
-               std::vector<std::byte>& out) {
+               Scratch& scratch, std::span<std::byte> out) {
+  if (source.parts.empty()) {
+    random_rows(source.k, row, rows, dtype, out.data());
+    return {};
+  }
   const uint64_t from = row_bytes(source.dtype, static_cast<uint64_t>(source.k));
   const uint64_t to = row_bytes(dtype, static_cast<uint64_t>(source.k));
-  if (source.parts.empty()) {
-    random_rows(source.k, row, rows, dtype, out);
-    return {};
-  }
-  std::vector<std::byte> raw(static_cast<uint64_t>(rows) * from);
+  const bool as_is = dtype == source.dtype;
+  const std::span<std::byte> raw = as_is ? out : room_in(scratch.raw, static_cast<uint64_t>(rows) * from);
   SLUICE_TRY(model::read_rows(model, source, row, rows, raw));
   SLUICE_TRY(check_finite(model, source, row, rows, raw.data()));
-  if (dtype == source.dtype) {
-    out = std::move(raw);
-    return {};
-  }
-  out.resize(static_cast<uint64_t>(rows) * to);
-  std::vector<float> floats(static_cast<size_t>(source.k));
+  if (as_is) return {};
+  scratch.floats.resize(static_cast<size_t>(source.k));
   for (int64_t r = 0; r < rows; ++r) {
-    quant::dequantize_row(source.dtype, raw.data() + static_cast<uint64_t>(r) * from, floats.data(),
+    quant::dequantize_row(source.dtype, raw.data() + static_cast<uint64_t>(r) * from, scratch.floats.data(),
                           source.k);
-    quant::quantize_row(dtype, floats.data(), out.data() + static_cast<uint64_t>(r) * to, source.k);
+    quant::quantize_row(dtype, scratch.floats.data(), out.data() + static_cast<uint64_t>(r) * to, source.k);
   }
   return {};
 }
@@ -120,32 +128,58 @@ Status pack_vector(const model::Model& model, const WeightInfo& weight, std::spa
   return {};
 }
 
+// Rows [begin, end) of a packing.
+struct Band {
+  const Packing* packing;
+  int64_t begin, end;
+};
+
+// Bands begin at multiples of the layout's tile in the packed matrix, whatever the roles' boundaries.
+Status append_bands(const model::Model& model, const Packing& packing, std::vector<Band>& bands) {
+  const WeightInfo& weight = *packing.weight;
+  SLUICE_CHECK(packing.to.size() * static_cast<uint64_t>(weight.copies) == weight.bytes, "{}", weight.name);
+  SLUICE_ASSIGN(const auto parts, shares(model, weight, packing.copy));
+  bool whole = weight.k == 1;
+  for (const Share& p : parts) whole |= !p.source->parts.empty() && p.source->parts.front().transpose;
+  int64_t rows = weight.n;
+  if (!whole) {
+    const auto bytes = static_cast<int64_t>(row_bytes(weight.dtype, static_cast<uint64_t>(weight.k)));
+    const int64_t tile = weight.layout->row_tile;
+    rows = std::max<int64_t>(1, kBandBytes / bytes / tile) * tile;
+  }
+  for (int64_t begin = 0; begin < weight.n; begin += rows)
+    bands.push_back({&packing, begin, std::min(weight.n, begin + rows)});
+  return {};
+}
+
+Status pack_band(const model::Model& model, const Band& band, Scratch& scratch) {
+  const auto& [weight, copy, to] = *band.packing;
+  if (weight->k == 1) return pack_vector(model, *weight, to);
+  SLUICE_ASSIGN(const auto parts, shares(model, *weight, copy));
+  const uint64_t bytes = row_bytes(weight->dtype, static_cast<uint64_t>(weight->k));
+  const std::span<std::byte> rows =
+      room_in(scratch.rows, static_cast<uint64_t>(band.end - band.begin) * bytes);
+  for (const Share& p : parts) {
+    const int64_t begin = std::max(band.begin, p.first_row), end = std::min(band.end, p.first_row + p.rows);
+    if (begin >= end) continue;
+    SLUICE_TRY(read_as(model, *p.source, p.first_source_row + begin - p.first_row, end - begin, weight->dtype,
+                       scratch,
+                       rows.subspan(static_cast<uint64_t>(begin - band.begin) * bytes,
+                                    static_cast<uint64_t>(end - begin) * bytes)));
+  }
+  weight->layout->pack(weight->dtype, weight->n, weight->k, band.begin, band.end - band.begin, rows.data(),
+                       to.data());
+  return {};
+}
+
 }  // namespace
 
-Status pack_weight(const model::Model& model, const WeightInfo& weight, int64_t copy,
-                   std::span<std::byte> dst, int threads) {
-  SLUICE_CHECK(dst.size() * static_cast<uint64_t>(weight.copies) == weight.bytes, "{}", weight.name);
-  if (weight.k == 1) return pack_vector(model, weight, dst);
-  SLUICE_ASSIGN(const auto parts, shares(model, weight, copy));
-
-  // Bands begin at multiples of the layout's tile in the packed matrix, whatever the roles' boundaries.
-  const int64_t tile = weight.layout->row_tile;
-  const int64_t bytes = static_cast<int64_t>(row_bytes(weight.dtype, static_cast<uint64_t>(weight.k)));
-  bool transposed = false;
-  for (const Share& p : parts) transposed |= !p.source->parts.empty() && p.source->parts.front().transpose;
-  const int64_t band = transposed ? weight.n : std::max<int64_t>(1, kBandBytes / bytes / tile) * tile;
-  return parallel_for((weight.n + band - 1) / band, threads, [&](int64_t b) -> Status {
-    const int64_t begin = b * band, end = std::min(weight.n, begin + band);
-    std::vector<std::byte> rows(static_cast<size_t>((end - begin) * bytes)), piece;
-    for (const Share& p : parts) {
-      const int64_t from = std::max(begin, p.first_row), to = std::min(end, p.first_row + p.rows);
-      if (from >= to) continue;
-      SLUICE_TRY(
-          read_as(model, *p.source, p.first_source_row + from - p.first_row, to - from, weight.dtype, piece));
-      std::memcpy(rows.data() + (from - begin) * bytes, piece.data(), piece.size());
-    }
-    weight.layout->pack(weight.dtype, weight.n, weight.k, begin, end - begin, rows.data(), dst.data());
-    return {};
+Status pack_weights(const model::Model& model, std::span<const Packing> packings, int threads) {
+  std::vector<Band> bands;
+  for (const Packing& packing : packings) SLUICE_TRY(append_bands(model, packing, bands));
+  std::vector<Scratch> scratch(static_cast<size_t>(std::max(threads, 1)));
+  return parallel_for(static_cast<int64_t>(bands.size()), threads, [&](int64_t i, int worker) {
+    return pack_band(model, bands[static_cast<size_t>(i)], scratch[static_cast<size_t>(worker)]);
   });
 }
 

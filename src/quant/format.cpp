@@ -1,5 +1,6 @@
 #include "quant/format.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -76,6 +77,27 @@ void quantize_block(const BlockFormat& format, const float* x, int64_t elems, st
   format.pack(block, packed);
   store(packed + format.d_offset, f32_to_f16(block.d));
   if (format.m_offset >= 0) store(packed + format.m_offset, f32_to_f16(block.m * format.m_sign));
+}
+
+constexpr uint16_t kF16Exponent = 0x7c00;
+
+// The first of n numbers whose exponent is all ones: infinity or NaN.
+template <typename Bits>
+std::optional<int64_t> find_full_exponent(const std::byte* src, int64_t n, Bits exponent) {
+  const auto is_full = [&](int64_t i) {
+    return (load<Bits>(src + i * static_cast<int64_t>(sizeof(Bits))) & exponent) == exponent;
+  };
+  constexpr int64_t kTogether = 256;  // looked at without a branch
+  for (int64_t begin = 0; begin < n; begin += kTogether) {
+    const int64_t end = std::min(begin + kTogether, n);
+    Bits any = 0;
+    for (int64_t i = begin; i < end; ++i) any = static_cast<Bits>(any | static_cast<Bits>(is_full(i)));
+    if (any == 0) continue;
+    for (int64_t i = begin; i < end; ++i) {
+      if (is_full(i)) return i;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -159,19 +181,26 @@ void quantize_row(DType dtype, const float* src, std::byte* dst, int64_t n) {
 }
 
 std::optional<int64_t> find_non_finite(DType dtype, const std::byte* src, int64_t n) {
-  const BlockFormat* format = block_format(dtype);
-  if (format == nullptr) {
-    for (int64_t i = 0; i < n; ++i) {
-      if (!std::isfinite(plain_value(dtype, src, i))) return i;
-    }
-    return std::nullopt;
+  switch (dtype) {
+    case DType::f32:
+      return find_full_exponent<uint32_t>(src, n, 0x7f800000);
+    case DType::f16:
+      return find_full_exponent<uint16_t>(src, n, kF16Exponent);
+    case DType::bf16:
+      return find_full_exponent<uint16_t>(src, n, 0x7f80);
+    default:
+      break;
   }
+  const BlockFormat* format = block_format(dtype);
+  if (format == nullptr) return std::nullopt;  // integers
   // Codes and inner scales are small integers: an element is finite when the f16 scales of its block are.
   const BlockSize size = block_size(dtype, n);
+  const auto finite = [](const std::byte* f16) {
+    return (load<uint16_t>(f16) & kF16Exponent) != kF16Exponent;
+  };
   for (int64_t i = 0; i < n; i += size.elems, src += size.bytes) {
-    const bool d_finite = std::isfinite(load_f16(src + format->d_offset));
-    const bool m_finite = format->m_offset < 0 || std::isfinite(load_f16(src + format->m_offset));
-    if (!d_finite || !m_finite) return i;
+    if (!finite(src + format->d_offset) || (format->m_offset >= 0 && !finite(src + format->m_offset)))
+      return i;
   }
   return std::nullopt;
 }

@@ -128,9 +128,9 @@ void move_six_bits(const CodedFormat& f, const std::byte* src, std::byte* dst) {
   }
 }
 
-/// One block of one row into its places in the tile's block at `dst`.
-void pack_block(const CodedFormat& f, const std::byte* src, int64_t lane, std::byte* dst) {
-  const quant::BlockFormat& source = *quant::block_format(f.dtype);
+/// One block of one row, as `source` has it, into its places in the tile's block at `dst`.
+void pack_block(const CodedFormat& f, const quant::BlockFormat& source, const std::byte* src, int64_t lane,
+                std::byte* dst) {
   std::memcpy(dst + 2 * lane, src + source.d_offset, 2);
   if (f.has_min()) std::memcpy(dst + f.m_offset() + 2 * lane, src + source.m_offset, 2);
   for (int i = 0; i < f.scale_words; ++i)
@@ -175,8 +175,9 @@ void pack_row(DType dtype, int64_t k, const std::byte* src, int64_t lane, std::b
   const CodedFormat* format = coded_format(dtype);
   if (dtype == DType::bf16) return pack_plain_row(4, k / 2, src, lane, tile);  // pairs
   if (format == nullptr) return pack_plain_row(type.block_bytes, k, src, lane, tile);
+  const quant::BlockFormat& source = *quant::block_format(dtype);
   for (int64_t i = 0; i < k; i += type.block_elems, src += type.block_bytes, tile += format->tile_bytes())
-    pack_block(*format, src, lane, tile);
+    pack_block(*format, source, src, lane, tile);
 }
 
 void pack(DType dtype, int64_t n, int64_t k, int64_t row, int64_t rows, const std::byte* src,
@@ -186,7 +187,8 @@ void pack(DType dtype, int64_t n, int64_t k, int64_t row, int64_t rows, const st
   const uint64_t tile = tile_bytes(dtype, k), source_row = row_bytes(dtype, static_cast<uint64_t>(k));
   for (int64_t r = row; r < row + rows; ++r, src += source_row) {
     std::byte* to = dst + static_cast<uint64_t>(r / kTileRows) * tile;
-    if (r % kTileRows == 0) std::memset(to, 0, tile);
+    // The last tile may have fewer rows.
+    if (r % kTileRows == 0 && r + kTileRows > n) std::memset(to, 0, tile);
     pack_row(dtype, k, src, r % kTileRows, to);
   }
 }
