@@ -119,6 +119,7 @@ Result<ops::Backend> make_cpu_backend(const CpuOptions& options) {
     features.isa = *wanted;
   }
   const int threads = options.threads > 0 ? options.threads : std::min(usable_cores(), kMaxThreads);
+  interleave_memory();
   ops::Backend backend;
   backend.device = std::make_unique<CpuDevice>(features, threads);
   register_cpu_kernels(backend.kernels, features);

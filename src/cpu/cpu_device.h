@@ -15,7 +15,8 @@ struct CpuOptions {
       isa;  // kernels of no better instruction set than this (a name of Isa); empty: the machine's best
 };
 
-/// Refuses an unknown instruction set, one that this machine lacks, and a nonsensical number of threads.
+/// Refuses an unknown instruction set, one that this machine lacks, and a nonsensical number of threads. From
+/// now on the calling thread's memory is interleaved (cpu_set.h).
 Result<ops::Backend> make_cpu_backend(const CpuOptions& options);
 
 /// Runs each kernel at once, in the calling thread's order, on the device's pool.

@@ -1,12 +1,16 @@
 #include "cpu/cpu_set.h"
 
+#include <linux/mempolicy.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <utility>
@@ -111,6 +115,43 @@ int usable_cores() {
   const std::vector<int> cpus = affinity();
   if (cpus.empty()) return cpu_quota();  // a machine with more CPUs than a set can name
   return std::min(cpu_quota(), physical_cores(cpus, "/sys/devices/system/cpu"));
+}
+
+std::vector<int> memory_nodes(const std::vector<int>& cpus, const std::string& root) {
+  std::vector<int> nodes;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(root, none)) {
+    const std::string name = entry.path().filename();
+    std::string_view number = name;
+    int node = 0;
+    if (!number.starts_with("node")) continue;
+    number.remove_prefix(4);
+    if (!take_number(number, node) || !number.empty()) continue;
+    std::string list;
+    std::ifstream(entry.path() / "cpulist") >> list;
+    const auto here = parse_cpu_set(list);  // a node without CPUs has an empty list
+    if (!here.ok()) continue;
+    const bool ours = std::any_of(cpus.begin(), cpus.end(), [&](int cpu) {
+      return std::binary_search(here->begin(), here->end(), cpu);
+    });
+    if (ours) nodes.push_back(node);
+  }
+  std::sort(nodes.begin(), nodes.end());
+  return nodes;
+}
+
+int interleave_memory() {
+  const std::vector<int> nodes = memory_nodes(affinity(), "/sys/devices/system/node");
+  if (nodes.size() < 2) return static_cast<int>(nodes.size());
+  constexpr size_t kBits = 8 * sizeof(unsigned long), kMostNodes = 1024;
+  std::array<unsigned long, kMostNodes / kBits> mask{};
+  for (const int node : nodes) {
+    const auto bit = static_cast<size_t>(node);
+    if (bit < kMostNodes) mask[bit / kBits] |= 1UL << bit % kBits;
+  }
+  // Advice: a kernel that refuses leaves the memory where its threads touch it first.
+  syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, mask.data(), kMostNodes + 1);
+  return static_cast<int>(nodes.size());
 }
 
 }  // namespace sluice::cpu

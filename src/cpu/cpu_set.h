@@ -23,4 +23,13 @@ int usable_cores();
 /// The same from the topology under `root` ("/sys/devices/system/cpu"), without the quota.
 int physical_cores(const std::vector<int>& cpus, const std::string& root);
 
+/// The memory nodes (NUMA) that CPUs belong to, rising, by the lists under `root`
+/// ("/sys/devices/system/node"); none where the machine does not say.
+std::vector<int> memory_nodes(const std::vector<int>& cpus, const std::string& root);
+
+/// Where the CPUs in the affinity mask belong to several memory nodes, the memory that this thread and those
+/// it starts take from now on, files they read included, comes from these nodes in turn: any thread may
+/// compute with any weight, and together they read at the rate of all nodes. Returns the number of nodes.
+int interleave_memory();
+
 }  // namespace sluice::cpu

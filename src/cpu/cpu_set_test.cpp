@@ -1,7 +1,10 @@
 #include "cpu/cpu_set.h"
 
 #include <gtest/gtest.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -49,6 +52,32 @@ TEST(CpuSet, HardwareThreadsOfACoreCountOnce) {
   EXPECT_EQ(physical_cores({1, 2}, root.string()), 1);
   EXPECT_EQ(physical_cores({1, 2, 7}, root.string()), 3) << "where the topology is not told, each CPU counts";
   std::filesystem::remove_all(root);
+}
+
+TEST(CpuSet, MemoryNodesOfCpus) {
+  const std::filesystem::path root = std::filesystem::path(testing::TempDir()) / "nodes";
+  const auto describe = [&](const char* name, const char* cpus) {
+    std::filesystem::create_directories(root / name);
+    std::ofstream(root / name / "cpulist") << cpus << "\n";
+  };
+  describe("node0", "0-3,8-11");
+  describe("node1", "4-7,12-15");
+  describe("node2", "");  // memory without CPUs
+  describe("power", "0-15");
+  EXPECT_EQ(memory_nodes({0, 1, 12}, root.string()), (std::vector<int>{0, 1}));
+  EXPECT_EQ(memory_nodes({5, 6}, root.string()), std::vector<int>{1});
+  EXPECT_EQ(memory_nodes({16}, root.string()), std::vector<int>{});
+  EXPECT_EQ(memory_nodes({0}, (root / "absent").string()), std::vector<int>{});
+  std::filesystem::remove_all(root);
+}
+
+TEST(CpuSet, MemoryIsLeftAloneOnOneNode) {
+  std::thread([] {
+    if (interleave_memory() > 1) GTEST_SKIP() << "this machine has several memory nodes";
+    int policy = -1;
+    ASSERT_EQ(syscall(SYS_get_mempolicy, &policy, nullptr, 0, nullptr, 0), 0);
+    EXPECT_EQ(policy, MPOL_DEFAULT);
+  }).join();
 }
 
 }  // namespace
