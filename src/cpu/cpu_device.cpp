@@ -18,8 +18,8 @@ namespace {
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr std::align_val_t kSmallAlignment{64};
 
-/// Fresh zero pages that begin at a huge page.
-void* map_huge(size_t bytes) {
+/// Fresh zero pages that begin where a huge page could; `huge`: and should be such.
+void* map_pages(size_t bytes, bool huge) {
   const size_t mapped = bytes + kHugePage;
   void* raw = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
@@ -27,13 +27,14 @@ void* map_huge(size_t bytes) {
   const size_t head = (kHugePage - reinterpret_cast<uintptr_t>(raw) % kHugePage) % kHugePage;
   if (head > 0) munmap(begin, head);
   if (head < kHugePage) munmap(begin + head + bytes, kHugePage - head);
-  madvise(begin + head, bytes, MADV_HUGEPAGE);  // advice: without it the memory is slower, not wrong
+  // Advice: without it the memory is slower, not wrong.
+  if (huge) madvise(begin + head, bytes, MADV_HUGEPAGE);
   return begin + head;
 }
 
 class CpuDevice final : public device::Device {
  public:
-  CpuDevice(const CpuFeatures& features, int threads) : pool_(threads) {
+  CpuDevice(const CpuFeatures& features, int threads, bool populate) : pool_(threads), populate_(populate) {
     info_.kind = "cpu";
     info_.name = features.name;
     info_.features = enum_name(features.isa);
@@ -44,23 +45,10 @@ class CpuDevice final : public device::Device {
   const device::DeviceInfo& info() const override { return info_; }
 
   Result<device::Buffer> allocate(size_t bytes, const std::string& what) override {
-    if (bytes == 0) return device::Buffer();
-    const std::optional<size_t> size = rounded(bytes);
-    void* data = nullptr;
-    if (size && *size >= kHugePage) {
-      data = map_huge(*size);
-      if (data != nullptr && !populate(static_cast<std::byte*>(data), *size)) {
-        munmap(data, *size);
-        data = nullptr;
-      }
-    } else if (size) {
-      data = ::operator new(*size, kSmallAlignment, std::nothrow);
-      if (data != nullptr) std::memset(data, 0, *size);
-    }
-    if (data == nullptr)
-      return resource_exhausted("cannot allocate {} bytes for {}: use a smaller model, batch or context",
-                                bytes, what);
-    return device::Buffer(this, data, bytes);
+    return allocate(bytes, what, true);
+  }
+  Result<device::Buffer> allocate_sparse(size_t bytes, const std::string& what) override {
+    return allocate(bytes, what, populate_);
   }
 
   void free(void* data, size_t bytes) override {
@@ -76,6 +64,26 @@ class CpuDevice final : public device::Device {
   bool shares_host_memory() const override { return true; }
 
  private:
+  Result<device::Buffer> allocate(size_t bytes, const std::string& what, bool huge) {
+    if (bytes == 0) return device::Buffer();
+    const std::optional<size_t> size = rounded(bytes);
+    void* data = nullptr;
+    if (size && *size >= kHugePage) {
+      data = map_pages(*size, huge);
+      if (data != nullptr && populate_ && !populate(static_cast<std::byte*>(data), *size)) {
+        munmap(data, *size);
+        data = nullptr;
+      }
+    } else if (size) {
+      data = ::operator new(*size, kSmallAlignment, std::nothrow);
+      if (data != nullptr) std::memset(data, 0, *size);
+    }
+    if (data == nullptr)
+      return resource_exhausted("cannot allocate {} bytes for {}: use a smaller model, batch or context",
+                                bytes, what);
+    return device::Buffer(this, data, bytes);
+  }
+
   /// Bytes really taken for a request of `bytes`: whole cache lines, whole pages for mapped memory.
   static std::optional<size_t> rounded(size_t bytes) {
     const auto room = checked_add<size_t>(bytes, 2 * kHugePage);
@@ -98,6 +106,7 @@ class CpuDevice final : public device::Device {
 
   device::DeviceInfo info_;
   ThreadPool pool_;
+  const bool populate_;
 };
 
 }  // namespace
@@ -121,7 +130,7 @@ Result<ops::Backend> make_cpu_backend(const CpuOptions& options) {
   const int threads = options.threads > 0 ? options.threads : std::min(usable_cores(), kMaxThreads);
   interleave_memory();
   ops::Backend backend;
-  backend.device = std::make_unique<CpuDevice>(features, threads);
+  backend.device = std::make_unique<CpuDevice>(features, threads, options.populate);
   register_cpu_kernels(backend.kernels, features);
   if (features.isa >= Isa::avx512bf16) backend.rounded_products = {DType::bf16};
   return backend;

@@ -11,6 +11,9 @@ namespace sluice::cpu {
 
 struct CpuOptions {
   int threads = 0;  // 0: one for each physical core that this process may use
+  // Memory comes when it is allocated, so that what was planned is what the process has and no step waits for
+  // it; false: as it is touched, for a process that soon ends.
+  bool populate = true;
   std::string
       isa;  // kernels of no better instruction set than this (a name of Isa); empty: the machine's best
 };

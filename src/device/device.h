@@ -101,6 +101,10 @@ class Device {
 
   /// Zeroed memory, aligned to at least 64 bytes, large ones to 2 MiB. `what` names it in a refusal.
   virtual Result<Buffer> allocate(size_t bytes, const std::string& what) = 0;
+  /// The same of memory that may never be touched in whole.
+  virtual Result<Buffer> allocate_sparse(size_t bytes, const std::string& what) {
+    return allocate(bytes, what);
+  }
   virtual void free(void* data, size_t bytes) = 0;
   /// The same in Place::host.
   virtual Result<Buffer> allocate_host(size_t bytes, const std::string& what) {

@@ -142,8 +142,8 @@ Status LoadedModel::allocate(const LoadOptions& options) {
     streamer_ = std::make_unique<WeightStreamer>(device, places_, weights.device, weights.host);
     memory_.gate = streamer_.get();
   }
-  SLUICE_ASSIGN(activations_, device.allocate(plan_.activations, "activations"));
-  SLUICE_ASSIGN(workspace_, device.allocate(plan_.workspace, "workspace"));
+  SLUICE_ASSIGN(activations_, device.allocate_sparse(plan_.activations, "activations"));
+  SLUICE_ASSIGN(workspace_, device.allocate_sparse(plan_.workspace, "workspace"));
   memory_.activations = activations_.data();
   memory_.workspace = workspace_.data();
   return allocate_caches();
@@ -151,7 +151,7 @@ Status LoadedModel::allocate(const LoadOptions& options) {
 
 // Per layer: all pages of keys, then all pages of values.
 Status LoadedModel::allocate_caches() {
-  SLUICE_ASSIGN(caches_, backend_.device->allocate(plan_.kv_bytes(), "KV cache"));
+  SLUICE_ASSIGN(caches_, backend_.device->allocate_sparse(plan_.kv_bytes(), "KV cache"));
   std::byte* at = caches_.data();
   for (const program::CacheInfo& cache : program_.caches) {
     const uint64_t pages = static_cast<uint64_t>(plan_.kv[static_cast<size_t>(cache.group)].pages);

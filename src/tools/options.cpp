@@ -51,14 +51,14 @@ void BackendOptions::declare(CLI::App& app) {
       ->type_name("NAME");
 }
 
-Result<ops::Backend> BackendOptions::make() const {
+Result<ops::Backend> BackendOptions::make(bool populate) const {
   if (device == "cuda") return cuda::make_cuda_backend();
   if (device != "cpu") return invalid_argument("--device {}: choose cpu or cuda", device);
   if (!cpu_mask.empty()) {
     SLUICE_ASSIGN(const auto cpus, cpu::parse_cpu_set(cpu_mask));
     SLUICE_TRY(cpu::restrict_to(cpus));
   }
-  return cpu::make_cpu_backend({.threads = threads, .isa = isa});
+  return cpu::make_cpu_backend({.threads = threads, .populate = populate, .isa = isa});
 }
 
 void RecipeOptions::declare(CLI::App& app) {

@@ -27,7 +27,8 @@ struct BackendOptions {
   std::string isa;       // empty: the machine's best
 
   void declare(CLI::App& app);
-  Result<ops::Backend> make() const;
+  /// `populate`: see cpu::CpuOptions.
+  Result<ops::Backend> make(bool populate = true) const;
 };
 
 /// How the model shall run: what is not given is left to model::complete().

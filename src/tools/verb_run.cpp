@@ -211,7 +211,7 @@ Result<int> run(const RunOptions& o) {
   SLUICE_TRY(validate(o.sampling));
   SLUICE_ASSIGN(const auto structured, structured_output(o));
   SLUICE_ASSIGN(model::Recipe recipe, o.recipe.recipe());
-  SLUICE_ASSIGN(ops::Backend backend, o.backend.make());
+  SLUICE_ASSIGN(ops::Backend backend, o.backend.make(/*populate=*/false));
   SLUICE_ASSIGN(engine::Opened opened, engine::open(o.model, std::move(recipe), std::move(backend),
                                                     {.generation_config = o.generation_config.read()}));
   for (const std::string& note : opened.core->model().notes()) log_info("{}", note);
