@@ -51,6 +51,10 @@ struct ActivationBlock {
 };
 static_assert(sizeof(ActivationBlock) == 48);
 
+/// What a product that goes over its rows anew for each tile should have in rows: they and a tile fit into a
+/// second level cache.
+constexpr int64_t kCachedRowBytes = 128 << 10;
+
 /// The kernels of one weight type with one representation of activations.
 struct ProductFunctions {
   /// Prepares rows [begin, end); begin is a multiple of `panel`.
@@ -61,6 +65,7 @@ struct ProductFunctions {
       nullptr;  // of a prepared row; row r of x begins at r of them if r % panel = 0
   int64_t panel = 1;
   int64_t least_tiles = 1;      // that multiply() should be given, for speed
+  int64_t most_row_bytes = 0;   // of prepared rows that it should be given, for speed; 0: any
   bool lone_row_as_is = false;  // a single row is prepared by pointing at it
 };
 

@@ -28,12 +28,14 @@ void prepare_rows(const ProductFunctions& product, const PrepareCall& call, Thre
                     [&](int64_t begin, int64_t end, int) { product.prepare(call, begin, end); });
 }
 
-/// How many rows of x, a multiple of its panel, a task of a product computes: all, unless the tasks that the
-/// tiles make are too few to keep the threads busy.
-int64_t rows_of_task(const ProductFunctions& product, int64_t m, int64_t tile_tasks, int threads) {
+/// How many rows of x, a multiple of its panel, a task of a product computes: as many as it wants, unless the
+/// tasks are too few then to keep the threads busy.
+int64_t rows_of_task(const ProductFunctions& product, int64_t m, int64_t k, int64_t tile_tasks, int threads) {
   constexpr int64_t kTasksPerThread = 4, kLeastRows = 64;
-  const int64_t parts = std::min(ceil_div(kTasksPerThread * threads, tile_tasks), m / kLeastRows);
-  return threads == 1 || parts <= 1 ? m : round_up(ceil_div(m, parts), product.panel);
+  const int64_t least = threads == 1 ? 1 : kTasksPerThread * threads;
+  int64_t parts = std::min(ceil_div(least, tile_tasks), m / kLeastRows);
+  if (product.most_row_bytes > 0) parts = std::max(parts, m * product.row_bytes(k) / product.most_row_bytes);
+  return parts <= 1 ? m : round_up(ceil_div(m, parts), product.panel);
 }
 
 void run_embed(const Embed::Desc& d, const Embed::Args& a, const ops::Launch& launch) {
@@ -157,7 +159,7 @@ void run_linear_rows16(const TileFunctions& functions, const Linear::Desc& d, co
   const int64_t worth_telling = ceil_div(kAloneBytes, tile_bytes * std::max<int64_t>(m, 1));
   const int64_t grain = balanced_grain(tiles, pool.threads(), std::max(product.least_tiles, worth_telling));
   const int64_t tile_tasks = ceil_div(tiles, grain),
-                rows = rows_of_task(product, m, tile_tasks, pool.threads());
+                rows = rows_of_task(product, m, d.k, tile_tasks, pool.threads());
   pool.parallel_for(tile_tasks * ceil_div(m, rows), 1, [&](int64_t task, int64_t, int worker) {
     const int64_t row = task / tile_tasks * rows, tile = task % tile_tasks * grain;
     product.multiply({.prepared = as_is ? static_cast<const std::byte*>(a.x.data)

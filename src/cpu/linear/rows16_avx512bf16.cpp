@@ -59,7 +59,8 @@ ProductFunctions product(DType weight, ops::Activations activations, int64_t m) 
     return {.prepare = avx512bf16::prepare_pairs,
             .multiply = avx512bf16::multiply_tiles_pairs,
             .row_bytes = avx512bf16::pair_row_bytes,
-            .panel = avx512bf16::kFloatPanel};
+            .panel = avx512bf16::kFloatPanel,
+            .most_row_bytes = kCachedRowBytes};
   return avx512vnni_tile_functions().product(weight, activations, m);
 }
 

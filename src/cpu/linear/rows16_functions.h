@@ -12,11 +12,13 @@ constexpr ProductFunctions coded_product(bool int8) {
     return {.prepare = prepare_int8<F>,
             .multiply = multiply_tiles_int8<F>,
             .row_bytes = int8_row_bytes,
-            .panel = kMaxPanel};
+            .panel = kMaxPanel,
+            .most_row_bytes = kCachedRowBytes};
   return {.prepare = prepare_floats<keep>,
           .multiply = multiply_tiles_f32<F>,
           .row_bytes = float_row_bytes,
           .panel = kFloatPanel,
+          .most_row_bytes = kCachedRowBytes,
           .lone_row_as_is = true};
 }
 
@@ -28,6 +30,7 @@ constexpr ProductFunctions plain_product(ops::Activations activations) {
           .multiply = multiply_tiles_plain<D>,
           .row_bytes = float_row_bytes,
           .panel = kFloatPanel,
+          .most_row_bytes = kCachedRowBytes,
           .lone_row_as_is = !rounded};
 }
 
