@@ -46,7 +46,7 @@ class EngineDirTest : public ::testing::Test {
     m.source = {"safetensors", "tiny", {{"model.safetensors", 1, 2}}};
     m.hardware = {"cpu", "test", "none"};
     m.spec = model_->spec;
-    EXPECT_TRUE(model::complete(m.recipe, m.spec).ok());
+    EXPECT_TRUE(model::complete(m.recipe, m.spec, 32).ok());
     std::vector<std::string> notes;
     m.types = *model::resolve_types(*model_, m.recipe, notes);
     m.tensors = {{"a", DType::f32, "plain", 25, 1, 1, 0, 100},
@@ -266,6 +266,7 @@ TEST_F(EngineDirTest, ManifestsThatContradictThemselvesAreRefused) {
       {[](Manifest& m) { m.spec.vocab = -5; }, "spec"},
       {[](Manifest& m) { m.spec.eos = {1'000'000}; }, "the tokens that end a text"},
       {[](Manifest& m) { m.recipe.max_batch_tokens = -5; }, "recipe"},
+      {[](Manifest& m) { m.recipe.page_tokens = 0; }, "page_tokens"},
   };
   const std::string path = join_path(engine_, kManifestFile);
   const std::string original = *read_text_file(path);

@@ -103,7 +103,8 @@ Status check_files(const Manifest& m, const std::string& origin) {
 Status check(Manifest& m, const std::string& origin) {
   if (const auto problems = model::validate(m.spec); !problems.empty())
     return corrupt("{}: spec: {}; {}", origin, problems.front(), kAgain);
-  SLUICE_TRY(model::complete(m.recipe, m.spec).with_context(origin + ": recipe"));
+  if (m.recipe.page_tokens == 0) return corrupt("{}: recipe: page_tokens is 0; {}", origin, kAgain);
+  SLUICE_TRY(model::complete(m.recipe, m.spec, m.recipe.page_tokens).with_context(origin + ": recipe"));
   SLUICE_TRY(check_blocks(m, origin));
   SLUICE_TRY(check_tensors(m, origin));
   return check_files(m, origin);

@@ -61,8 +61,7 @@ Status LoadedModel::prepare(const std::string& path, model::Recipe recipe, const
   spec_ = weights_->spec();
   recipe_ = std::move(recipe);
   if (const model::Recipe* stored = weights_->stored_recipe()) model::inherit_sizes(recipe_, *stored);
-  if (recipe_.page_tokens == 0) recipe_.page_tokens = backend_.page_tokens;
-  SLUICE_TRY(model::complete(recipe_, spec_));
+  SLUICE_TRY(model::complete(recipe_, spec_, backend_.page_tokens));
   SLUICE_ASSIGN(types_, weights_->types(recipe_, notes_));
   if (!backend_.block_weights) dequantise_types();
   const int64_t logit_rows = options.logit_rows > 0 ? options.logit_rows : recipe_.max_sequences;

@@ -436,11 +436,11 @@ std::vector<int64_t> budgets(const std::string& path, int64_t* all) {
 void write_engine(const std::string& output, const std::string& model_path) {
   model::Recipe r = recipe();
   const auto model = model::load_model(model_path);
-  ASSERT_TRUE(model.ok() && model::complete(r, model->spec).ok());
+  const ops::Backend backend = testing::make_remote_backend(std::make_shared<RemoteControl>());
+  ASSERT_TRUE(model.ok() && model::complete(r, model->spec, backend.page_tokens).ok());
   std::vector<std::string> notes;
   const auto types = model::resolve_types(*model, r, notes);
   ASSERT_TRUE(types.ok());
-  const ops::Backend backend = testing::make_remote_backend(std::make_shared<RemoteControl>());
   const auto program = program::lower(model->spec, r, *types, backend, r.max_sequences);
   ASSERT_TRUE(program.ok()) << program.status().message();
   auto writer = artifact::EngineWriter::create(output, program->weight_bytes, 64 << 10);

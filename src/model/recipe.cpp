@@ -169,7 +169,7 @@ void inherit_sizes(Recipe& r, const Recipe& stored) {
   if (r.max_batch_tokens == 0) r.max_batch_tokens = stored.max_batch_tokens;
 }
 
-Status complete(Recipe& r, const Spec& spec) {
+Status complete(Recipe& r, const Spec& spec, int64_t page_tokens) {
   if (r.tensor_parallel != 1 || r.pipeline_parallel != 1) {
     return unsupported(
         "--tensor_parallel and --pipeline_parallel above 1 are not there yet on the CPU; use 1");
@@ -179,7 +179,7 @@ Status complete(Recipe& r, const Spec& spec) {
     return invalid_argument(
         "max_seq_len, max_num_seqs, max_num_batched_tokens and kv_tokens must be positive");
   }
-  if (r.page_tokens == 0) r.page_tokens = 32;
+  if (r.page_tokens == 0) r.page_tokens = page_tokens;
   if (r.max_sequences == 0) r.max_sequences = 16;
   if (r.max_batch_tokens == 0) r.max_batch_tokens = 512;
   int64_t limit = spec.max_positions > 0 ? spec.max_positions : kMaxCount;

@@ -30,7 +30,7 @@ struct Recipe {
   std::vector<PrecisionRule> precision;                   // empty: every weight as the checkpoint has it
   ops::Activations activations = ops::Activations::int8;  // int8: with quantised weights only
   DType kv = DType::f16;
-  int64_t page_tokens = 0;       // of a KV page; 0: what the backend prefers, else 32
+  int64_t page_tokens = 0;       // of a KV page; 0: what the backend prefers
   int64_t max_seq_len = 0;       // tokens of one sequence, prompt and output; 0: min(model's, 4096)
   int64_t max_sequences = 0;     // running together; 0: 16
   int64_t max_batch_tokens = 0;  // of one step; 0: 512
@@ -68,9 +68,9 @@ Result<std::vector<PrecisionRule>> precision_from_json(const Json& document, con
 /// sizes it was for.
 void inherit_sizes(Recipe& recipe, const Recipe& stored);
 
-/// Fills in what the recipe leaves to the model and checks it: sizes in range, rules that name existing
-/// layers, what is not there yet refused in one sentence.
-Status complete(Recipe& recipe, const Spec& spec);
+/// Fills in what the recipe leaves to the model, and `page_tokens` where it leaves those to the backend, and
+/// checks it: sizes in range, rules that name existing layers, what is not there yet refused in one sentence.
+Status complete(Recipe& recipe, const Spec& spec, int64_t page_tokens);
 
 /// What the recipe makes of each matrix. A block type whose block does not divide a row's length falls back
 /// to q8_0, then to bf16; `notes` gets one line for each group that did.

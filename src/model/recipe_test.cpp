@@ -119,21 +119,23 @@ TEST(Precision, NonsenseIsRefusedByName) {
 TEST(Recipe, IsCompletedFromTheModel) {
   const Spec spec = tiny({}).spec;  // 256 positions
   Recipe r;
-  ASSERT_TRUE(complete(r, spec).ok());
+  ASSERT_TRUE(complete(r, spec, 64).ok());
   EXPECT_EQ(r.max_seq_len, 256);
   EXPECT_EQ(r.max_sequences, 16);
   EXPECT_EQ(r.max_batch_tokens, 512);
-  EXPECT_EQ(r.page_tokens, 32);
+  EXPECT_EQ(r.page_tokens, 64) << "what the backend prefers";
   EXPECT_EQ(r.kv_tokens, 256 * 16);
   Recipe wide;
   wide.max_sequences = 700;
-  ASSERT_TRUE(complete(wide, spec).ok());
+  wide.page_tokens = 16;
+  ASSERT_TRUE(complete(wide, spec, 64).ok());
   EXPECT_EQ(wide.max_batch_tokens, 700) << "a step takes a token of each";
+  EXPECT_EQ(wide.page_tokens, 16);
 }
 
 TEST(Recipe, IsRefusedWhereItCannotBe) {
   const Spec spec = tiny({}).spec;
-  const auto refusal = [&](Recipe r) { return complete(r, spec).message(); };
+  const auto refusal = [&](Recipe r) { return complete(r, spec, 64).message(); };
   EXPECT_THAT(refusal({.max_seq_len = 257}), AllOf(HasSubstr("257"), HasSubstr("256")));
   EXPECT_THAT(refusal({.max_seq_len = -1}), HasSubstr("positive"));
   EXPECT_THAT(refusal({.kv_tokens = 100}), AllOf(HasSubstr("--kv_tokens 100"), HasSubstr("256")));

@@ -73,7 +73,7 @@ Result<Plan> plan(const OptimizeOptions& options) {
   SLUICE_ASSIGN(model::Model model, model::load_model(options.model_dir));
   SLUICE_ASSIGN(auto source, artifact::SourceSnapshot::take(model.checkpoint));
   SLUICE_ASSIGN(auto assets, artifact::TextAssets::open(options.model_dir));
-  SLUICE_TRY(model::complete(recipe, model.spec));
+  SLUICE_TRY(model::complete(recipe, model.spec, backend.page_tokens));
   std::vector<std::string> notes;
   SLUICE_ASSIGN(auto types, model::resolve_types(model, recipe, notes));
   SLUICE_TRY(check_assets(assets, model.spec, notes));

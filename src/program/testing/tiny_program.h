@@ -43,7 +43,7 @@ inline Result<TinyProgram> TinyProgram::make(const model::testing::TinyModel& sh
   auto backend = cpu::make_cpu_backend({.threads = 2, .isa = options.isa});
   SLUICE_CHECK(backend.ok(), "{}", backend.status().message());
   TinyProgram tiny{*std::move(model), options.recipe, {}, *std::move(backend), {}};
-  status = model::complete(tiny.recipe, tiny.model.spec);
+  status = model::complete(tiny.recipe, tiny.model.spec, tiny.backend.page_tokens);
   SLUICE_CHECK(status.ok(), "{}", status.message());
   std::vector<std::string> notes;
   SLUICE_ASSIGN(tiny.types, model::resolve_types(tiny.model, tiny.recipe, notes));
