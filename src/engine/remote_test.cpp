@@ -8,6 +8,7 @@
 
 #include "artifact/source.h"
 #include "artifact/writer.h"
+#include "engine/testing/client.h"
 #include "engine/testing/cores.h"
 #include "engine/testing/remote_device.h"
 #include "model/testing/temp_directory.h"
@@ -20,12 +21,14 @@ namespace {
 using sched::FinishReason;
 using ::testing::AllOf;
 using testing::alone;
+using testing::Client;
 using testing::Driver;
 using ::testing::FloatNear;
 using ::testing::HasSubstr;
 using testing::Outcome;
 using ::testing::Pointwise;
 using testing::RemoteControl;
+using testing::request;
 
 const std::string& tiny(const model::testing::TinyModel& model = {}) {
   static std::map<std::string, model::testing::TempDirectory> made;
@@ -65,13 +68,6 @@ struct Remote {
   }
 };
 
-CoreRequest request(std::mt19937& random, int prompt, int outputs) {
-  CoreRequest r;
-  for (int i = 0; i < prompt; ++i) r.prompt.push_back(static_cast<int32_t>(random() % 120));
-  r.sampling = {.temperature = 0, .max_tokens = outputs, .ignore_eos = true};
-  return r;
-}
-
 /// Ones whose tokens the device chooses, and others, whose logits come back.
 std::vector<CoreRequest> mixed_requests(int count) {
   std::mt19937 random(7);
@@ -87,50 +83,6 @@ std::vector<CoreRequest> mixed_requests(int count) {
   }
   return out;
 }
-
-/// As a client does, without asking for logits.
-class Client {
- public:
-  explicit Client(Core& core) : core_(core) {}
-  RequestId add(const CoreRequest& r) {
-    auto id = core_.add(r);
-    SLUICE_CHECK(id.ok(), "{}", id.status().message());
-    outcomes_[*id] = {};
-    return *id;
-  }
-  void step() {
-    std::vector<CoreEvent> events;
-    SLUICE_CHECK(core_.step(events), "the core stands still");
-    for (CoreEvent& e : events) {
-      Outcome& out = outcomes_.at(e.id);
-      SLUICE_CHECK(!out.finish, "request {} goes on after its end", e.id);
-      if (e.token >= 0) out.tokens.push_back(e.token);
-      if (e.logprobs) {
-        out.logprobs.push_back(e.logprobs->logprob);
-        out.logprobs.push_back(static_cast<float>(e.logprobs->rank));
-        for (const auto& [id, logprob] : e.logprobs->top) {
-          out.logprobs.push_back(static_cast<float>(id));
-          out.logprobs.push_back(logprob);
-        }
-      }
-      if (e.finish) out.finish = e.finish, out.error = std::move(e.error);
-    }
-  }
-  void drain() {
-    while (core_.busy()) step();
-  }
-  void cancel(RequestId id) {
-    if (core_.finish(id, FinishReason::cancelled)) outcomes_.at(id).finish = FinishReason::cancelled;
-  }
-  const std::map<RequestId, Outcome>& outcomes() const { return outcomes_; }
-  void forget_finished() {
-    std::erase_if(outcomes_, [](const auto& entry) { return entry.second.finish.has_value(); });
-  }
-
- private:
-  Core& core_;
-  std::map<RequestId, Outcome> outcomes_;
-};
 
 std::vector<Outcome> outcomes_of(Core& core, const std::vector<CoreRequest>& all) {
   Client client(core);
@@ -196,51 +148,13 @@ TEST(Remote, AFaultAnywhereEndsTheRequestsOfItsStepAndNoOther) {
 }
 
 TEST(Remote, TenThousandRequestsCancelledAndPreemptedLeakNothing) {
-  constexpr uint64_t kRequests = 10'000;
   model::Recipe r = recipe();
   r.kv_tokens = 160;
   const Remote remote(r);
-  Core& core = *remote.core;
   const uint64_t device_bytes = remote.control->device_bytes, host_bytes = remote.control->host_bytes;
-  std::mt19937 random(17);
-  std::vector<CoreRequest> prefixes;
-  for (int i = 0; i < 5; ++i) prefixes.push_back(request(random, 20, 1));
-  Client client(core);
-  uint64_t added = 0, ended = 0;
-  while (added < kRequests || core.busy()) {
-    for (int i = 0; i < 4 && added < kRequests && core.scheduler().counts().waiting < 32; ++i, ++added) {
-      CoreRequest next =
-          request(random, 1 + static_cast<int>(random() % 30), 1 + static_cast<int>(random() % 12));
-      if (random() % 2 == 0) next.prompt = prefixes[random() % prefixes.size()].prompt;
-      if (random() % 8 == 0) next.sampling.temperature = 0.7f;
-      next.priority = static_cast<int>(random() % 3);
-      client.add(next);
-    }
-    if (random() % 3 == 0 && !client.outcomes().empty()) {
-      auto victim = client.outcomes().begin();
-      std::advance(victim, random() % client.outcomes().size());
-      client.cancel(victim->first);
-    }
-    if (core.busy()) client.step();
-    ended += static_cast<uint64_t>(
-        std::count_if(client.outcomes().begin(), client.outcomes().end(),
-                      [](const auto& entry) { return entry.second.finish.has_value(); }));
-    client.forget_finished();
-    if (random() % 64 == 0) {
-      const auto problems = core.scheduler().validate();
-      ASSERT_TRUE(problems.empty()) << problems.front();
-    }
-  }
-  EXPECT_EQ(ended, kRequests) << "each ended, and once";
-  const sched::Counts counts = core.scheduler().counts();
-  EXPECT_EQ(counts.added, kRequests);
-  EXPECT_EQ(counts.reached_length + counts.cancelled, kRequests);
-  EXPECT_GT(counts.cancelled, kRequests / 50);
-  EXPECT_GT(counts.preemptions, kRequests / 100);
-  EXPECT_EQ(counts.waiting + counts.running, 0);
+  ASSERT_NO_FATAL_FAILURE(testing::soak(*remote.core, 10'000));
   EXPECT_EQ(remote.control->device_bytes, device_bytes);
   EXPECT_EQ(remote.control->host_bytes, host_bytes);
-  EXPECT_TRUE(core.scheduler().validate().empty());
 }
 
 TEST(Remote, TakesThePlannedBytesAndNoOther) {
