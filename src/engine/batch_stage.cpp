@@ -40,10 +40,13 @@ Result<BatchStage> BatchStage::make(device::Device& device, const model::Recipe&
   stage.table_pages_ = table_pages(recipe);
   stage.groups_ = groups;
   stage.tables_.resize(groups);
-  SLUICE_ASSIGN(stage.host_[0], device.allocate_host(bytes(recipe, groups), "the inputs of a step"));
-  if (!device.shares_host_memory()) {
-    SLUICE_ASSIGN(stage.host_[1], device.allocate_host(bytes(recipe, groups), "the inputs of a step"));
-    SLUICE_ASSIGN(stage.device_, device.allocate(bytes(recipe, groups), "the inputs of a step"));
+  const uint64_t size = bytes(recipe, groups);
+  const std::string what = "the inputs of a step";
+  SLUICE_ASSIGN(stage.host_[0], device.allocate_host(size, what));
+  if (device.shares_host_memory()) return stage;
+  SLUICE_ASSIGN(stage.host_[1], device.allocate_host(size, what));
+  for (device::Buffer& buffer : stage.device_) {
+    SLUICE_ASSIGN(buffer, device.allocate(size, what));
   }
   return stage;
 }
@@ -76,10 +79,10 @@ std::span<int32_t> BatchStage::pages(int32_t sequence, size_t group) {
 program::Batch BatchStage::batch(device::Stream& stream) {
   const int64_t groups = static_cast<int64_t>(groups_);
   const std::byte* seen = host_[turn_].data();
-  if (device_.size() > 0) {
+  if (const device::Buffer& device = device_[turn_]; device.size() > 0) {
     const int64_t used = places_.pages + num_sequences_ * groups * table_pages_;
-    stream.copy(device_.data(), host_[turn_].data(), static_cast<size_t>(used) * sizeof(int32_t));
-    seen = device_.data();
+    stream.copy(device.data(), seen, static_cast<size_t>(used) * sizeof(int32_t));
+    seen = device.data();
   }
   const auto* words = reinterpret_cast<const int32_t*>(seen);
   for (int64_t g = 0; g < groups; ++g)

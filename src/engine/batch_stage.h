@@ -11,17 +11,20 @@
 
 namespace sluice::engine {
 
-/// Holds a batch of up to the recipe's sizes. Every array has a fixed place, so that recorded work finds it
-/// again. Where the device shares the host's memory, it reads what the host wrote; where not, the host writes
-/// two in turn: the copy of one may still be under way while the next is written.
+/// Holds a batch of up to the recipe's sizes. Where the device shares the host's memory, it reads what the
+/// host wrote. Where not, there are two of them on either side, used in turn: one is written and copied while
+/// the device computes on the other. Every array of each has a fixed place, so that recorded work finds it
+/// again.
 class BatchStage {
  public:
-  /// Of one of them.
+  /// Of one of them, on one side.
   static uint64_t bytes(const model::Recipe& recipe, size_t groups);
   static Result<BatchStage> make(device::Device& device, const model::Recipe& recipe, size_t groups);
 
   /// Begins the next batch.
   void clear();
+  /// Which of the two it is: 0 or 1.
+  size_t turn() const { return turn_; }
   /// One row of the batch.
   void add_row(int32_t id, int32_t position, int32_t rope_variant, int32_t sequence);
   void add_sequence(const ops::SequenceRows& sequence);
@@ -37,12 +40,12 @@ class BatchStage {
   int32_t logit_rows() const { return num_logit_rows_; }
   int64_t table_pages() const { return table_pages_; }
 
-  /// The batch where kernels read it; the copy to the device is queued on `stream`.
+  /// The batch where kernels read it, when what is queued on `stream` is done: the copy to the device.
   program::Batch batch(device::Stream& stream);
   /// Where a device with memory of its own reads the ids of rows, and what is asked of sequences.
-  int32_t* device_ids() const { return reinterpret_cast<int32_t*>(device_.data()) + places_.ids; }
+  int32_t* device_ids() const { return on_device() + places_.ids; }
   const ops::Choice* device_choices() const {
-    return reinterpret_cast<const ops::Choice*>(reinterpret_cast<int32_t*>(device_.data()) + places_.choices);
+    return reinterpret_cast<const ops::Choice*>(on_device() + places_.choices);
   }
 
  private:
@@ -54,9 +57,9 @@ class BatchStage {
   static Places places(const model::Recipe& recipe, size_t groups);
   static int64_t table_pages(const model::Recipe& recipe);
   int32_t* at(int64_t place) { return reinterpret_cast<int32_t*>(host_[turn_].data()) + place; }
+  int32_t* on_device() const { return reinterpret_cast<int32_t*>(device_[turn_].data()); }
 
-  std::array<device::Buffer, 2> host_;
-  device::Buffer device_;
+  std::array<device::Buffer, 2> host_, device_;
   size_t turn_ = 0;
   Places places_{};
   int64_t table_pages_ = 0;

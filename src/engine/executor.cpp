@@ -19,6 +19,7 @@ Result<Executor> Executor::create(LoadedModel& model) {
   SLUICE_ASSIGN(executor.sample_, model.backend().kernels.select<ops::Sample>({vocab}, {}));
   SLUICE_ASSIGN(executor.samples_, SampleStage::make(device, {model.recipe().max_sequences,
                                                               model.program().limits.logits, vocab}));
+  executor.inputs_ = device.make_copy_stream();
   for (auto& stream : executor.fetched_) stream = device.make_copy_stream();
   return executor;
 }
@@ -86,7 +87,7 @@ void Executor::launch(sched::StepPlan plan, const ContextOf& context_of, int32_t
   try {
     sched::StepResult unused;
     run_on({plan, context_of, vocab_limit, unused});
-    running_.push_back({std::move(plan), turn_});
+    running_.push_back({std::move(plan), stage_->turn()});
   } catch (const std::exception& e) {
     if (!running_.empty()) results_.push_back(finish_oldest(context_of));
     drain();
@@ -122,7 +123,7 @@ sched::StepResult Executor::run(const sched::StepPlan& plan, const ContextOf& co
 
 // After a failure: what is still queued reads buffers that the next step fills.
 void Executor::drain() {
-  for (device::Stream* stream : {stream_.get(), fetched_[0].get(), fetched_[1].get()}) {
+  for (device::Stream* stream : {inputs_.get(), stream_.get(), fetched_[0].get(), fetched_[1].get()}) {
     try {
       if (stream != nullptr) stream->synchronize();
     } catch (const std::exception&) {  // of the same failure
@@ -162,15 +163,14 @@ void Executor::run_on(const Step& step) {
   const auto count = static_cast<int64_t>(step.plan.entries.size());
   const int32_t rows = recorded_rows(step.plan);
   const program::Batch batch = padded_batch(rows);
+  const size_t turn = stage_->turn();
   if (!running_.empty()) {
-    stream_->copy(stage_->device_ids(), samples_->device_ids(), static_cast<size_t>(count) * sizeof(int32_t));
-    stream_->follow(*fetched_[static_cast<size_t>(turn_)]);  // before the samples are overwritten
+    stream_->copy(stage_->device_ids(), samples_->device_ids(1 - turn),
+                  static_cast<size_t>(count) * sizeof(int32_t));
   }
   queue_recorded(batch, rows, step.vocab_limit);
-  turn_ = 1 - turn_;
-  device::Stream& fetched = *fetched_[static_cast<size_t>(turn_)];
-  fetched.follow(*stream_);
-  samples_->fetch_results(fetched, count, turn_, reports(step.plan));
+  fetched_[turn]->follow(*stream_);
+  samples_->fetch_results(*fetched_[turn], count, turn, reports(step.plan));
 }
 
 bool Executor::reports(const sched::StepPlan& plan) {
@@ -184,7 +184,7 @@ sched::StepResult Executor::finish_oldest(const ContextOf& context_of) {
   const Running step = std::move(running_.front());
   running_.pop_front();
   try {
-    fetched_[static_cast<size_t>(step.turn)]->synchronize();
+    fetched_[step.turn]->synchronize();
   } catch (const std::exception& e) {
     // What was queued behind it has not what it needs.
     for (const Running& next : running_) results_.push_back(failed(next.plan, e));
@@ -206,9 +206,8 @@ sched::StepResult Executor::finish_oldest(const ContextOf& context_of) {
 }
 
 void Executor::compute(const Step& step) {
-  const program::Batch batch = stage_->batch(*stream_);
   program::run(
-      model_->program(), model_->memory(), batch, *stream_,
+      model_->program(), model_->memory(), batch(), *stream_,
       [&](size_t first, const Matrix& logits) { sample(step, first, logits, false); },
       observer_ ? &observer_ : nullptr);
   stream_->synchronize();
@@ -233,7 +232,14 @@ program::Batch Executor::padded_batch(int32_t rows) {
     stage_->add_sequence({stage_->rows() - 1, 1, 0, -1});
     stage_->add_logit_row(0);
   }
-  return stage_->batch(*stream_);
+  return batch();
+}
+
+program::Batch Executor::batch() {
+  if (inputs_ == nullptr) return stage_->batch(*stream_);
+  program::Batch batch = stage_->batch(*inputs_);
+  stream_->follow(*inputs_);
+  return batch;
 }
 
 void Executor::queue_recorded(const program::Batch& batch, int32_t rows, int32_t vocab_limit) {
@@ -244,11 +250,11 @@ void Executor::queue_recorded(const program::Batch& batch, int32_t rows, int32_t
   };
   Recorded& recorded = recorded_[rows];
   if (++recorded.uses == 1) return work();
-  if (!recorded.work || recorded.vocab_limit != vocab_limit) {
-    recorded.work = stream_->record(work);
-    recorded.vocab_limit = vocab_limit;
-  }
-  replay(*recorded.work);
+  if (recorded.vocab_limit != vocab_limit) recorded.work = {};
+  recorded.vocab_limit = vocab_limit;
+  auto& recording = recorded.work[stage_->turn()];
+  if (!recording) recording = stream_->record(work);
+  replay(*recording);
 }
 
 void Executor::replay(const device::Recording& work) {
@@ -289,10 +295,10 @@ void Executor::queue_sample(const Matrix& logits, size_t first, size_t begin, si
                 .limit = vocab_limit,
                 .choices = stage_->device_choices() + begin,
                 .count = static_cast<int64_t>(end - begin),
-                .out = samples_->device_ids() + begin,
+                .out = samples_->device_ids(stage_->turn()) + begin,
                 .seen = samples_->device_seen(),
                 .biases = samples_->device_biases(),
-                .logprobs = samples_->device_logprobs() + begin},
+                .logprobs = samples_->device_logprobs(stage_->turn()) + begin},
                {*stream_});
 }
 
@@ -307,7 +313,7 @@ void Executor::sample(const Step& step, size_t first, const Matrix& logits, bool
   }
   const size_t end = use_of(logits.rows - 1).entry + 1;
   if (!queued) queue_sample(logits, first, use_of(0).entry, end, step.vocab_limit);
-  samples_->fetch_results(*stream_, static_cast<int64_t>(end), 0, reports(step.plan));
+  samples_->fetch_results(*stream_, static_cast<int64_t>(end), stage_->turn(), reports(step.plan));
   const auto wanted = [&](const LogitRow& use) {
     return step.context(step.plan.entries[use.entry]).on_logits ||
            (use.sample && stage_->choice(static_cast<int32_t>(use.entry)).row < 0);
@@ -328,7 +334,8 @@ void Executor::sample_row(const Step& step, const LogitRow& use, std::span<float
   if (context.on_logits) context.on_logits(use.position, logits);
   if (!use.sample || !out.status.ok()) return;
   settle(entry, context,
-         logits.empty() ? context.sampler->take(samples_->ids(0)[use.entry], samples_->logprobs(0)[use.entry])
+         logits.empty() ? context.sampler->take(samples_->ids(stage_->turn())[use.entry],
+                                                samples_->logprobs(stage_->turn())[use.entry])
                         : context.sampler->choose(logits, step.vocab_limit),
          out);
 }

@@ -79,7 +79,7 @@ class Executor {
   /// A step that runs on: the device chooses each entry's token.
   struct Running {
     sched::StepPlan plan;
-    int turn;  // of samples_ and fetched_
+    size_t turn;  // of stage_, samples_ and fetched_
   };
 
   sched::StepResult run(const sched::StepPlan& plan, const ContextOf& context_of, int32_t vocab_limit);
@@ -102,7 +102,9 @@ class Executor {
   /// Queues a decode step of `rows` rows, entries and padding, and the choice of its tokens.
   void queue_recorded(const program::Batch& batch, int32_t rows, int32_t vocab_limit);
   void replay(const device::Recording& work);
+  /// What was filled, with rows that only fill it, or as it is.
   program::Batch padded_batch(int32_t rows);
+  program::Batch batch();
   /// Samples from logits of rows [first, first + logits.rows) of logit_uses_. `queued`: what the device
   /// chooses is chosen by work already queued.
   void sample(const Step& step, size_t first, const Matrix& logits, bool queued);
@@ -117,6 +119,7 @@ class Executor {
 
   LoadedModel* model_;
   std::unique_ptr<device::Stream> stream_;
+  std::unique_ptr<device::Stream> inputs_;  // brings the batch while stream_ is at the step before
   program::Observer observer_;
   std::optional<BatchStage> stage_;
   std::vector<LogitRow> logit_uses_;
@@ -126,15 +129,14 @@ class Executor {
   const ops::Kernel<ops::Sample>* sample_ = nullptr;
   std::optional<SampleStage> samples_;
   std::array<std::unique_ptr<device::Stream>, 2> fetched_;  // bring ids of steps that run on, in turn
-  int turn_ = 0;                                            // of the step that was launched last
   std::deque<Running> running_;
   std::deque<sched::StepResult> results_;  // of steps before those
   std::vector<int32_t> last_samples_;      // by slot
   struct Recorded {
     int64_t uses = 0;
     int32_t vocab_limit = 0;
-    std::unique_ptr<device::Recording>
-        work;  // from the second use on: the first lets kernels load what they need
+    // By turn, from the second use on: the first lets kernels load what they need.
+    std::array<std::unique_ptr<device::Recording>, 2> work;
   };
   std::map<int32_t, Recorded> recorded_;  // by rows
   struct Noted {

@@ -120,9 +120,10 @@ Status LoadedModel::plan_memory() {
   plan_.batch = BatchStage::bytes(recipe_, program_.groups.size());
   if (!backend_.device->shares_host_memory()) {
     const SampleStage::Sizes sampling{recipe_.max_sequences, program_.limits.logits, spec_.vocab};
+    plan_.batch *= 2;
     plan_.sampling = sampling.device_bytes();
     plan_.stream = backend_.device->info().stream_bytes;
-    plan_.pinned = 2 * plan_.batch + sampling.host_bytes();
+    plan_.pinned = plan_.batch + sampling.host_bytes();
   }
   const uint64_t have = backend_.device->info().memory_bytes;
   if (plan_.on_device() > have) {

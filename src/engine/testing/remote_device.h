@@ -142,12 +142,15 @@ class RemoteStream final : public device::Stream {
       const Item item = std::move(queue_.front());
       queue_.pop_front();
       ++done_;
-      if (control_->works++ == control_->fail_at) {
+      try {
+        if (control_->works++ == control_->fail_at)
+          throw std::runtime_error("an injected fault of the device");
+        item.work();
+      } catch (...) {  // its own, or that of a stream it follows: nothing behind it is done
         queue_.clear();
         done_ = queued_;
-        throw std::runtime_error("an injected fault of the device");
+        throw;
       }
-      item.work();
     }
   }
 
