@@ -14,14 +14,12 @@ namespace sluice::engine {
 /// is there after `finish`. Where the device shares the host's memory this is a plain copy.
 class Uploader {
  public:
-  static constexpr size_t kLargePiece = size_t{32} << 20;
-  static Result<Uploader> make(device::Device& device, int threads, size_t piece = kLargePiece) {
+  static Result<Uploader> make(device::Device& device, int threads) {
     Uploader uploader;
     uploader.threads_ = threads;
-    uploader.piece_ = piece;
     for (Lane& lane : uploader.lanes_) {
       if (!device.shares_host_memory()) {
-        SLUICE_ASSIGN(lane.pinned, device.allocate_host(piece, "loading weights"));
+        SLUICE_ASSIGN(lane.pinned, device.allocate_host(kPiece, "loading weights"));
       }
       lane.stream = device.make_copy_stream();
     }
@@ -35,7 +33,7 @@ class Uploader {
     while (!from.empty()) {
       Lane& lane = lanes_[next_++ % lanes_.size()];
       if (lane.pinned.size() == 0) return lane.stream->copy(to, from.data(), from.size());
-      const size_t bytes = std::min(from.size(), piece_);
+      const size_t bytes = std::min(from.size(), kPiece);
       lane.stream->synchronize();
       fill(lane.pinned.data(), from.first(bytes));
       lane.stream->copy(to, lane.pinned.data(), bytes);
@@ -45,7 +43,7 @@ class Uploader {
   }
 
  private:
-  static constexpr size_t kSlice = size_t{1} << 20;
+  static constexpr size_t kPiece = size_t{32} << 20, kSlice = size_t{1} << 20;
   struct Lane {
     device::Buffer pinned;
     std::unique_ptr<device::Stream> stream;
@@ -64,7 +62,6 @@ class Uploader {
   std::array<Lane, 2> lanes_;
   size_t next_ = 0;
   int threads_ = 1;
-  size_t piece_ = 0;
 };
 
 }  // namespace sluice::engine

@@ -1,6 +1,5 @@
 #include "engine/weight_store.h"
 
-#include <cstring>
 #include <map>
 
 #include "artifact/reader.h"
@@ -17,10 +16,8 @@ namespace {
 /// The memory that weights are put into.
 class Arenas {
  public:
-  static Result<Arenas> make(const WeightPlaces& places, device::Device& device, int threads,
-                             size_t piece = Uploader::kLargePiece) {
-    SLUICE_ASSIGN(Uploader uploader, Uploader::make(device, threads, piece));
-    Arenas arenas(places, std::move(uploader));
+  static Result<Arenas> make(const WeightPlaces& places, device::Device& device) {
+    Arenas arenas(places);
     SLUICE_ASSIGN(arenas.device_, device.allocate(places.device_bytes, "weights"));
     if (places.host_bytes > 0) {
       SLUICE_ASSIGN(arenas.host_, device.allocate_host(places.host_bytes, "streamed weights"));
@@ -34,22 +31,13 @@ class Arenas {
     return place.host ? std::pair(host_.data() + *place.host, true)
                       : std::pair(device_.data() + place.device, false);
   }
-  /// Where a part of a weight can be written at once; nullptr: it must be put.
+  /// Where a part of a weight can be written at once; nullptr: it must be copied.
   std::byte* direct(size_t weight, uint64_t offset, bool shares_host_memory) const {
     const WeightPlaces::Place& place = places_->weights[weight];
     if (place.host) return host_.data() + *place.host + offset;
     return shares_host_memory ? device_.data() + place.device + offset : nullptr;
   }
-  void put(size_t weight, uint64_t offset, std::span<const std::byte> bytes) {
-    const WeightPlaces::Place& place = places_->weights[weight];
-    if (place.host) {
-      std::memcpy(host_.data() + *place.host + offset, bytes.data(), bytes.size());
-    } else {
-      uploader_.put(device_.data() + place.device + offset, bytes);
-    }
-  }
-  LoadedWeights finish() {
-    uploader_.finish();
+  LoadedWeights weights() const {
     LoadedWeights out{.at = {}, .device = device_.data(), .host = host_.data()};
     for (const WeightPlaces::Place& place : places_->weights) out.at.push_back(device_.data() + place.device);
     return out;
@@ -58,9 +46,8 @@ class Arenas {
   std::pair<device::Buffer, device::Buffer> release() { return {std::move(device_), std::move(host_)}; }
 
  private:
-  Arenas(const WeightPlaces& places, Uploader uploader) : places_(&places), uploader_(std::move(uploader)) {}
+  explicit Arenas(const WeightPlaces& places) : places_(&places) {}
   const WeightPlaces* places_;
-  Uploader uploader_;
   device::Buffer device_, host_;
 };
 
@@ -78,13 +65,14 @@ class CheckpointWeights final : public WeightStore {
 
   Result<LoadedWeights> load(const program::Program& program, const WeightPlaces& places,
                              device::Device& device, int threads, bool) override {
-    SLUICE_ASSIGN(Arenas arenas, Arenas::make(places, device, threads));
+    SLUICE_ASSIGN(Arenas arenas, Arenas::make(places, device));
+    SLUICE_ASSIGN(Uploader uploader, Uploader::make(device, threads));
     std::vector<program::Packing> direct;
     std::vector<std::byte> packed;  // of one copy, where it cannot be packed into its place
     for (size_t i = 0; i < program.weights.size(); ++i) {
       const program::WeightInfo& weight = program.weights[i];
       if (weight.constant) {
-        arenas.put(i, 0, std::as_bytes(std::span(program.constants[i])));
+        uploader.put(arenas.at(i).first, std::as_bytes(std::span(program.constants[i])));
         continue;
       }
       const uint64_t copy_bytes = weight.bytes / static_cast<uint64_t>(weight.copies);
@@ -96,11 +84,12 @@ class CheckpointWeights final : public WeightStore {
         }
         packed.assign(copy_bytes, std::byte{0});
         SLUICE_TRY(program::pack_weight(model_, weight, c, packed, threads));
-        arenas.put(i, offset, packed);
+        uploader.put(arenas.at(i).first + offset, packed);
       }
     }
     SLUICE_TRY(program::pack_weights(model_, direct, threads));
-    LoadedWeights out = arenas.finish();
+    uploader.finish();
+    LoadedWeights out = arenas.weights();
     memory_ = arenas.release();
     return out;
   }
@@ -183,19 +172,21 @@ class EngineWeights final : public WeightStore {
                               const WeightPlaces& places,
                               std::span<const artifact::TensorEntry* const> stored, int threads,
                               bool verify) {
-    constexpr size_t kConstantPiece = size_t{64} << 10;
-    SLUICE_ASSIGN(Arenas arenas, Arenas::make(places, device, 1, kConstantPiece));
+    SLUICE_ASSIGN(Arenas arenas, Arenas::make(places, device));
+    const auto constants = device.make_copy_stream();
     std::vector<BlockUpload::Part> parts;
     for (size_t i = 0; i < stored.size(); ++i) {
+      const auto [to, on_host] = arenas.at(i);
       if (stored[i] == nullptr) {
-        arenas.put(i, 0, std::as_bytes(std::span(program.constants[i])));
+        const std::vector<float>& values = program.constants[i];
+        constants->copy(to, values.data(), values.size() * sizeof(float));
       } else {
-        const auto [to, on_host] = arenas.at(i);
         parts.push_back({stored[i]->offset, stored[i]->bytes, to, on_host});
       }
     }
     SLUICE_TRY(BlockUpload::run(device, dir_, std::move(parts), threads, verify));
-    LoadedWeights out = arenas.finish();
+    constants->synchronize();
+    LoadedWeights out = arenas.weights();
     memory_ = arenas.release();
     return out;
   }
