@@ -72,12 +72,13 @@ TEST(TableText, AlignsNamesLeftAndNumbersRight) {
 
 TEST_F(MeasuringVerbs, BenchMeasuresEachLoad) {
   const Json json =
-      json_of({"bench", model(), "-p", "8,33", "-n", "4", "-b", "1,3", "--reps", "3", "--threads", "2"});
+      json_of({"bench", model(), "-p", "8,2x33", "-n", "4", "-b", "1,3", "--reps", "3", "--threads", "2"});
   EXPECT_EQ(keys(json), (std::vector<std::string>{"prefill", "decode", "load_ms", "load_bytes_per_second",
                                                   "ttft_ms", "tpot_ms", "peak_rss_mb"}));
   ASSERT_EQ(json["prefill"].size(), 2u);
   EXPECT_EQ(json["prefill"][0]["p"], 8);
   EXPECT_EQ(json["prefill"][1]["p"], 33);
+  EXPECT_EQ(json["prefill"][1]["b"], 2);
   ASSERT_EQ(json["decode"].size(), 2u);
   EXPECT_EQ(json["decode"][0]["b"], 1);
   EXPECT_EQ(json["decode"][1]["b"], 3);
@@ -111,11 +112,19 @@ TEST_F(MeasuringVerbs, BenchRunsLongContextsAndChunkedPrompts) {
   expect_spread(json["decode"][0]["tok_s"]);
 }
 
+TEST_F(MeasuringVerbs, BenchTimesPromptsTogetherWithOutputs) {
+  const Json json = json_of(
+      {"bench", model(), "-p", "0", "-n", "6", "-b", "3", "--context", "20", "--reps", "1", "--end_to_end"});
+  EXPECT_TRUE(json["prefill"].empty());
+  expect_spread(json["decode"][0]["tok_s"]);
+}
+
 TEST_F(MeasuringVerbs, BenchRefusesWhatDoesNotFit) {
   expect_refused({"bench"}, "MODEL is required");
   expect_refused({"bench", model(), "-p", "300"}, "301 tokens, the model was made for 256");
   expect_refused({"bench", model(), "-b", "8", "--max_num_seqs", "4"}, "--max_num_seqs 4");
   expect_refused({"bench", model(), "-b", "1,x"}, "-b");
+  expect_refused({"bench", model(), "-p", "3x"}, "3x: give a length");
 }
 
 TEST_F(MeasuringVerbs, BenchTimesKernelsAndTheMachine) {

@@ -1,5 +1,6 @@
 // sluice bench: how fast a model reads and writes, each against what the machine allows.
 #include <algorithm>
+#include <charconv>
 #include <numeric>
 #include <optional>
 
@@ -22,17 +23,32 @@ struct BenchOptions {
   BackendOptions backend;
   RecipeOptions recipe;
   std::string model;
-  std::vector<int64_t> prompts = {512}, sequences = {1, 4, 16};
+  std::vector<std::string> prompts = {"512"};
+  std::vector<int64_t> sequences = {1, 4, 16};
   int64_t steps = 128, context = 16;
   int repetitions = 5;
-  bool machine = false, ops = false, grammar = false;
+  bool end_to_end = false, machine = false, ops = false, grammar = false;
   ops::BenchOptions op;
 };
 
+/// "2048", or "16x1024": so many prompts together.
+std::optional<PrefillLoad> parse_prefill(std::string_view text) {
+  const auto number = [](std::string_view digits, int64_t& out) {
+    const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), out);
+    return ec == std::errc() && end == digits.data() + digits.size() && out >= 0 && out <= 1 << 20;
+  };
+  PrefillLoad load;
+  const size_t x = text.find('x');
+  if (x != text.npos && (!number(text.substr(0, x), load.sequences) || load.sequences == 0)) return {};
+  if (!number(text.substr(x == text.npos ? 0 : x + 1), load.tokens)) return {};
+  return load;
+}
+
 std::vector<PrefillLoad> prefills(const BenchOptions& o) {
   std::vector<PrefillLoad> out;
-  for (int64_t tokens : o.prompts) {
-    if (tokens > 0) out.push_back({tokens});
+  for (const std::string& prompt : o.prompts) {
+    const PrefillLoad load = parse_prefill(prompt).value();
+    if (load.tokens > 0) out.push_back(load);
   }
   return out;
 }
@@ -40,7 +56,7 @@ std::vector<PrefillLoad> prefills(const BenchOptions& o) {
 std::vector<DecodeLoad> decodes(const BenchOptions& o) {
   std::vector<DecodeLoad> out;
   for (int64_t b : o.sequences) {
-    if (b > 0 && o.steps > 0) out.push_back({b, o.context, o.steps});
+    if (b > 0 && o.steps > 0) out.push_back({b, o.context, o.steps, o.end_to_end});
   }
   return out;
 }
@@ -169,11 +185,11 @@ Report make_report(Bench& bench, Bench* other, uint64_t peak_rss, const cpu::Mac
   if (limit.copy_bytes_per_second > 0) report.loaded_bytes_per_second = bench.loaded_bytes_per_second();
   for (size_t i = 0; i < bench.prefill().size(); ++i) {
     const auto& s = bench.prefill()[i];
-    const double seconds = static_cast<double>(s.load.tokens) / s.spread().median;
+    const double seconds = static_cast<double>(s.load.sequences * s.load.tokens) / s.spread().median;
     if (i == 0) report.first_token_ms = 1e3 * seconds;
     report.prefill.push_back(
-        {fmt::format("prefill p={}", s.load.tokens),
-         {{"p", s.load.tokens}},
+        {fmt::format("prefill b={} p={}", s.load.sequences, s.load.tokens),
+         {{"b", s.load.sequences}, {"p", s.load.tokens}},
          s.spread(),
          "flops",
          compute_seconds(cpu::roof_of(limit), program, s.passes) / seconds,
@@ -189,7 +205,8 @@ Report make_report(Bench& bench, Bench* other, uint64_t peak_rss, const cpu::Mac
     const uint64_t copied = bench.model().plan().streamed;
     const double copy_seconds = copied > 0 ? static_cast<double>(copied) / limit.copy_bytes_per_second : 0;
     report.decode.push_back(
-        {fmt::format("decode b={} n={} context={}", s.load.sequences, s.load.steps, s.load.context),
+        {fmt::format("{} b={} n={} context={}", s.load.end_to_end ? "whole" : "decode", s.load.sequences,
+                     s.load.steps, s.load.context),
          {{"b", s.load.sequences}, {"n", s.load.steps}},
          s.spread(),
          copy_seconds > read_seconds ? "host_copies" : "bandwidth",
@@ -360,10 +377,18 @@ Run declare_bench(CLI::App& app) {
         ->capture_default_str();
   };
   app.add_option("MODEL", o->model, "Engine directory, Hugging Face directory or GGUF file");
-  counts("-p", o->prompts, "Prompt lengths to read; 0: none");
+  app.add_option("-p", o->prompts, "Prompts to read: their length, or NxLENGTH for several together; 0: none")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check([](const std::string& text) {
+        return parse_prefill(text) ? std::string() : text + ": give a length, as 2048, or 16x1024";
+      })
+      ->type_name("N,NxN,...")
+      ->capture_default_str();
   count("-n", o->steps, 0, "Tokens to write for each sequence; 0: none");
   counts("-b", o->sequences, "How many sequences to write together");
   count("--context", o->context, 1, "Tokens that each sequence has before it is written on");
+  app.add_flag("--end_to_end", o->end_to_end, "Time the reading of those tokens together with the writing");
   count("--reps", o->repetitions, 1, "Repetitions, of which min, median and max are printed");
   app.add_flag("--machine", o->machine, "Print what the machine can do at best, and no more");
   app.add_flag("--ops", o->ops, "Time every kernel on the shapes of real models instead");

@@ -39,19 +39,20 @@ Status fit_recipe(model::Recipe& recipe, const engine::LoadedModel& plan,
   const int64_t max_positions = plan.spec().max_positions;
   recipe.page_tokens = plan.recipe().page_tokens;
   int64_t sequences = 1;
+  for (const PrefillLoad& p : prefills) sequences = std::max(sequences, p.sequences);
   for (const DecodeLoad& d : decodes) sequences = std::max(sequences, d.sequences);
   SLUICE_TRY(fit(recipe.max_sequences, "--max_num_seqs", sequences, sequences));
   SLUICE_TRY(fit(recipe.max_batch_tokens, "--max_num_batched_tokens", sequences,
                  std::max<int64_t>(512, 2 * sequences)));
   int64_t length = 1, kv_tokens = 1;
-  for (const PrefillLoad& p : prefills) length = std::max(length, p.tokens + 1);
-  for (const DecodeLoad& d : decodes) {
-    const int64_t longest = longest_sequence(d, recipe.max_batch_tokens);
+  const auto hold = [&](int64_t count, int64_t longest) {
     length = std::max(length, longest);
     // A sequence is let in only while those that run have a page to go on with.
     const int64_t held = round_up(longest, recipe.page_tokens) + recipe.page_tokens;
-    kv_tokens = std::max(kv_tokens, d.sequences * held);
-  }
+    if (count > 1) kv_tokens = std::max(kv_tokens, count * held);
+  };
+  for (const PrefillLoad& p : prefills) hold(p.sequences, p.tokens + 1);
+  for (const DecodeLoad& d : decodes) hold(d.sequences, longest_sequence(d, recipe.max_batch_tokens));
   if (max_positions > 0 && length > max_positions) {
     return invalid_argument(
         "-p, -n, -b and --context make sequences of {} tokens, the model was made for {}; choose smaller "
@@ -98,18 +99,36 @@ Result<int64_t> Workload::timed_step(PhaseKind kind, StepWatcher* watcher) {
 
 Result<Phase> Workload::run(const PrefillLoad& load, StepWatcher* watcher) {
   const auto start = Clock::now();
-  SLUICE_TRY(add(load.tokens, 1, watcher).status());
+  for (int64_t s = 0; s < load.sequences; ++s) SLUICE_TRY(add(load.tokens, 1, watcher).status());
   while (core_.busy()) SLUICE_TRY(timed_step(PhaseKind::prefill, watcher).status());
-  Phase phase{seconds_since(start), load.tokens, {}};
+  Phase phase{seconds_since(start), load.sequences * load.tokens, {}};
   const int64_t chunk = core_.model().recipe().max_batch_tokens;
   for (int64_t begin = 0; begin < load.tokens; begin += chunk) {
     const int64_t end = std::min(load.tokens, begin + chunk);
-    phase.passes.push_back({.rows = end - begin, .logits = end == load.tokens ? 1 : 0, .context = end});
+    phase.passes.push_back({.sequences = load.sequences,
+                            .rows = end - begin,
+                            .logits = end == load.tokens ? load.sequences : 0,
+                            .context = end});
   }
   return phase;
 }
 
+Result<Phase> Workload::run_end_to_end(const DecodeLoad& load) {
+  const auto start = Clock::now();
+  for (int64_t s = 0; s < load.sequences; ++s) SLUICE_TRY(add(load.context, load.steps, nullptr).status());
+  Phase phase;
+  while (core_.busy()) {
+    SLUICE_ASSIGN(const int64_t written, step());
+    phase.tokens += written;
+  }
+  phase.seconds = seconds_since(start);
+  phase.passes.push_back(
+      {.sequences = load.sequences, .context = load.context + load.steps / 2, .count = load.steps});
+  return phase;
+}
+
 Result<Phase> Workload::run(const DecodeLoad& load, StepWatcher* watcher) {
+  if (load.end_to_end) return run_end_to_end(load);
   const int64_t outputs = longest_sequence(load, core_.model().recipe().max_batch_tokens) - load.context;
   std::vector<engine::RequestId> ids;
   for (int64_t s = 0; s < load.sequences; ++s) {

@@ -37,9 +37,10 @@ class StepWatcher {
   virtual void step_ends() = 0;
 };
 
-/// One prompt of `tokens` tokens, read until its first output is there.
+/// `sequences` prompts of `tokens` tokens together, read until each has its first output.
 struct PrefillLoad {
   int64_t tokens = 512;
+  int64_t sequences = 1;
 };
 
 /// `steps` outputs of each of `sequences` sequences together, after prompts of `context` tokens.
@@ -47,6 +48,7 @@ struct DecodeLoad {
   int64_t sequences = 1;
   int64_t context = 16;
   int64_t steps = 128;
+  bool end_to_end = false;  // the reading of the prompts is timed too
 };
 
 /// Chooses the sizes that `recipe` leaves open so that the loads run without preemption: pages are those of
@@ -63,6 +65,7 @@ class Workload {
   Result<Phase> run(const DecodeLoad& load, StepWatcher* watcher = nullptr);
 
  private:
+  Result<Phase> run_end_to_end(const DecodeLoad& load);
   Result<engine::RequestId> add(int64_t prompt, int64_t outputs, StepWatcher* watcher);
   /// Outputs that one step gave.
   Result<int64_t> step();
