@@ -212,9 +212,32 @@ TEST(CudaConformance, ScaleSoftcap) {
   SKIP_WITHOUT_GPU();
   compare_all(ops::edge_cases<ops::ScaleSoftcap>());
 }
+/// Heads of 128 dimensions, for which there is a kernel of their own.
+std::vector<Case<ops::RopeKv>> common_heads() {
+  std::vector<Case<ops::RopeKv>> out;
+  for (const DType kv : {DType::bf16, DType::f16, DType::f32}) {
+    for (const auto norm : {ops::QkNormScope::none, ops::QkNormScope::head, ops::QkNormScope::per_head}) {
+      out.push_back({{.heads = 5,
+                      .kv_heads = 5,
+                      .d_qk = 128,
+                      .d_v = 128,
+                      .rope = ops::RopeStyle::half,
+                      .rope_dims = 128,
+                      .qk_norm = norm,
+                      .qk_norm_kind = kv == DType::bf16 ? ops::NormKind::rms : ops::NormKind::layer,
+                      .kv = kv,
+                      .page_tokens = 16},
+                     0,
+                     {{1, 0}, {5, 30}, {40, 17}, {1, 100}}});
+    }
+    out.back().desc.heads = 32;
+  }
+  return out;
+}
 TEST(CudaConformance, RopeKv) {
   SKIP_WITHOUT_GPU();
   compare_all(ops::edge_cases<ops::RopeKv>());
+  compare_all(common_heads());
 }
 TEST(CudaConformance, Attention) {
   SKIP_WITHOUT_GPU();

@@ -1,5 +1,5 @@
 // Between the QKV projection and attention: norms and rotation in place, keys and values into their pages. A warp
-// takes one head of one token.
+// takes one head of one token; where heads are the 128 dimensions that most models have, a few of them at once.
 #include "cuda/kernels/common.cuh"
 #include "cuda/kernels/kv_page.cuh"
 
@@ -114,10 +114,106 @@ __global__ void __launch_bounds__(kWarps * 32) rope_kv_kernel(RopeKvCall c) {
     store<T>(c, s, position, head, d.d_qk, c.cache.keys, k + head * d.d_qk, lane);
 }
 
+// ---- heads of 128, rotated as a whole by halves: a lane has four neighbours of a head
+
+constexpr int kDims = 128, kHeads = 3;  // of a warp at once: so many loads are under way
+
+bool are_common(const RopeKvCall& c) {
+  const bool normed_alone = c.norm != ops::QkNormScope::full && !c.norm_after_rope;
+  return c.shape.d_qk == kDims && c.shape.d_v == kDims && c.rope == ops::RopeStyle::half && c.rope_dims == kDims &&
+         (c.norm == ops::QkNormScope::none || normed_alone) && c.qkv.stride % 4 == 0 && c.table.stride % 4 == 0 &&
+         reinterpret_cast<uintptr_t>(c.qkv.data) % 16 == 0 && reinterpret_cast<uintptr_t>(c.table.data) % 16 == 0;
+}
+
+/// Rounds as spelt out: results are the same bits in whatever launch.
+struct Four {
+  float v[4];
+  __device__ static Four load(const float* from) {
+    const float4 f = *reinterpret_cast<const float4*>(from);
+    return {{f.x, f.y, f.z, f.w}};
+  }
+  template <typename T>
+  __device__ void store(T* to) const {
+    if constexpr (sizeof(T) == 4) {
+      *reinterpret_cast<float4*>(to) = {v[0], v[1], v[2], v[3]};
+    } else {
+      *reinterpret_cast<uint2*>(to) = {pack2<T>(v[0], v[1]), pack2<T>(v[2], v[3])};
+    }
+  }
+  __device__ void norm(ops::NormKind kind, float eps, const float* weight) {
+    float mean = 0, squares = 0;
+    if (kind == ops::NormKind::layer)
+      mean = reduce_warp(__fadd_rn(__fadd_rn(v[0], v[1]), __fadd_rn(v[2], v[3])), Add{}) / kDims;
+#pragma unroll
+    for (float& x : v) {
+      x = __fsub_rn(x, mean);
+      squares = __fmaf_rn(x, x, squares);
+    }
+    const float factor = 1.0f / sqrtf(reduce_warp(squares, Add{}) / kDims + eps);
+    const Four w = weight == nullptr ? Four{{1, 1, 1, 1}} : load(weight);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) v[e] = __fmul_rn(__fmul_rn(v[e], factor), w.v[e]);
+  }
+  /// Lanes l and l + 16 have what belongs together.
+  __device__ void rotate(const Four& cosine, const Four& sine) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const float other = __shfl_xor_sync(0xffffffffu, v[e], 16);
+      const float turned = __fmul_rn(other, sine.v[e]);
+      v[e] = __fmaf_rn(v[e], cosine.v[e], threadIdx.x % 32 < 16 ? -turned : turned);
+    }
+  }
+};
+
+template <typename T>
+__global__ void __launch_bounds__(kWarps * 32) common_kernel(RopeKvCall c) {
+  allow_next();
+  const KvShape& d = c.shape;
+  const int64_t row = blockIdx.x;
+  const int32_t sequence = c.sequences.sequence_of[row];
+  if (sequence < 0) return await_previous();
+  const ops::SequenceRows s = c.sequences.sequences[sequence];
+  // Of the token in the first head's page.
+  const int64_t first_place = kv_row(d, c.cache.tables, s.table, s.first_position + (row - s.first_row), 0, kDims);
+  const int heads = static_cast<int>(d.heads), kv_heads = static_cast<int>(d.kv_heads), all = heads + 2 * kv_heads;
+  const int lane = static_cast<int>(threadIdx.x % 32), first = static_cast<int>(blockIdx.y * kWarps + threadIdx.x / 32);
+  await_previous();
+  float* x = static_cast<float*>(c.qkv.data) + row * c.qkv.stride + lane * 4;
+  const float* table = static_cast<const float*>(c.table.data) + row * c.table.stride + lane % 16 * 4;
+  const Four cosine = Four::load(table), sine = Four::load(table + kDims / 2);
+  Four mine[kHeads];
+#pragma unroll
+  for (int i = 0; i < kHeads; ++i) {
+    if (first * kHeads + i < all) mine[i] = Four::load(x + (first * kHeads + i) * kDims);
+  }
+#pragma unroll
+  for (int i = 0; i < kHeads; ++i) {
+    const int head = first * kHeads + i, kv_head = head - heads;  // of q, k, v in turn
+    if (head >= all) return;
+    if (kv_head < kv_heads) {
+      const float* weight = kv_head < 0 ? c.q_norm : c.k_norm;
+      if (c.norm == ops::QkNormScope::per_head && weight != nullptr) weight += (kv_head < 0 ? head : kv_head) * kDims;
+      if (c.norm != ops::QkNormScope::none)
+        mine[i].norm(c.norm_kind, c.eps, weight == nullptr ? nullptr : weight + lane * 4);
+      mine[i].rotate(cosine, sine);
+      mine[i].store(x + head * kDims);
+    }
+    if (kv_head < 0) continue;
+    const int64_t place = first_place + kv_head % kv_heads * d.page_tokens * kDims + lane * 4;
+    mine[i].store(reinterpret_cast<T*>(kv_head < kv_heads ? c.cache.keys : c.cache.values) + place);
+  }
+}
+
 }  // namespace
 
 void rope_kv(Queue queue, const RopeKvCall& c) {
   const int64_t units = c.shape.heads + 2 * c.shape.kv_heads;
+  if (are_common(c)) {
+    return with_type(c.shape.type, [&](auto t) {
+      const dim3 grid(static_cast<unsigned>(c.qkv.rows), blocks_for(units, kWarps * kHeads));
+      launch(common_kernel<decltype(t)>, {grid, kWarps * 32}, queue, c);
+    });
+  }
   const unsigned parts = c.norm == ops::QkNormScope::full ? 1 : blocks_for(units, kWarps);
   with_type(c.shape.type, [&](auto t) {
     launch(rope_kv_kernel<decltype(t)>, {{static_cast<unsigned>(c.qkv.rows), parts}, kWarps * 32}, queue, c);
