@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -13,7 +14,8 @@
 namespace sluice::engine {
 
 /// Reads pieces into two pinned ones in turn: while the device takes one, the other is filled. Several work
-/// side by side, since one thread reads less than a device takes.
+/// side by side, since one thread reads less than a device takes, and share one stream: a GPU that takes
+/// pieces from many in turn loses as much time between two as a quarter of a piece takes.
 class BlockUpload final : public artifact::PieceSink {
  public:
   /// A stretch of the engine's arena, and where it belongs.
@@ -29,26 +31,30 @@ class BlockUpload final : public artifact::PieceSink {
     std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.offset < b.offset; });
     constexpr int kMostThreads = 16;
     threads = std::min({threads, kMostThreads, static_cast<int>(std::thread::hardware_concurrency())});
+    Copies copies{{}, device.make_copy_stream()};
     std::vector<std::unique_ptr<artifact::PieceSink>> sinks;
     for (int i = 0; i < std::max(threads, 1); ++i) {
-      auto sink = std::make_unique<BlockUpload>(parts);
+      auto sink = std::make_unique<BlockUpload>(parts, copies);
       for (Lane& lane : sink->lanes_) {
         SLUICE_ASSIGN(lane.pinned, device.allocate_host(kPiece, "loading weights"));
-        lane.stream = device.make_copy_stream();
+        lane.taken = device.make_copy_stream();
       }
       sinks.push_back(std::move(sink));
     }
     SLUICE_TRY(engine.read(verify, sinks));
-    for (const auto& sink : sinks) {
-      for (Lane& lane : static_cast<BlockUpload&>(*sink).lanes_) lane.stream->synchronize();
-    }
+    copies.stream->synchronize();
     return {};
   }
 
-  explicit BlockUpload(const std::vector<Part>& parts) : parts_(parts) {}
+  /// Where all of them queue their pieces.
+  struct Copies {
+    std::mutex mutex;
+    std::unique_ptr<device::Stream> stream;
+  };
+  BlockUpload(const std::vector<Part>& parts, Copies& copies) : parts_(parts), copies_(copies) {}
 
   std::span<std::byte> room() override {
-    lane().stream->synchronize();
+    lane().taken->synchronize();
     return {lane().pinned.data(), kPiece};
   }
 
@@ -63,9 +69,12 @@ class BlockUpload final : public artifact::PieceSink {
       if (part->on_host) {
         std::memcpy(to, piece, upto - from);
       } else {
-        lane().stream->copy(to, piece, upto - from);
+        const std::lock_guard lock(copies_.mutex);
+        copies_.stream->copy(to, piece, upto - from);
       }
     }
+    const std::lock_guard lock(copies_.mutex);
+    lane().taken->follow(*copies_.stream);
     ++next_;
   }
 
@@ -73,11 +82,12 @@ class BlockUpload final : public artifact::PieceSink {
   static constexpr size_t kPiece = size_t{2} << 20;
   struct Lane {
     device::Buffer pinned;
-    std::unique_ptr<device::Stream> stream;
+    std::unique_ptr<device::Stream> taken;  // has nothing to do but to follow the copy of the piece
   };
   Lane& lane() { return lanes_[next_ % lanes_.size()]; }
 
   const std::vector<Part>& parts_;
+  Copies& copies_;
   std::array<Lane, 2> lanes_;
   size_t next_ = 0;
 };
