@@ -9,7 +9,8 @@
 namespace sluice::cuda {
 namespace {
 
-/// Bytes of the GPU's memory that nobody has.
+/// Bytes of the GPU's memory that nobody has: a test that loses none sees no fewer, where it has the GPU to
+/// itself.
 uint64_t free_bytes() { return make_cuda_backend().value().device->info().memory_bytes; }
 
 TEST(CudaEngine, TenThousandRequestsCancelledAndPreemptedLeakNothing) {
@@ -31,7 +32,7 @@ TEST(CudaEngine, TenThousandRequestsCancelledAndPreemptedLeakNothing) {
   ASSERT_NO_FATAL_FAILURE(engine::testing::soak(**core, 1'000));  // by then all sizes of steps are recorded
   const uint64_t before = free_bytes();
   ASSERT_NO_FATAL_FAILURE(engine::testing::soak(**core, 10'000));
-  EXPECT_EQ(free_bytes(), before);
+  EXPECT_GE(free_bytes(), before);
 }
 
 }  // namespace
