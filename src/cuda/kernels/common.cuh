@@ -113,7 +113,7 @@ __device__ inline float reduce_block(float v, Op op, float* shared) {
 /// Programmatic dependent launch: the next kernel's blocks may start once all blocks of this one have called `allow_next`
 /// or ended. Every kernel calls `await_previous` before it touches anything that a kernel of the same step writes, so
 /// that what is complete when a kernel passes it is everything before it in the queue. Before that it may read weights,
-/// and what was there when the step began: a step's inputs are copied first, and copies wait for all before them.
+/// and what was there when the step began: behind a step that runs on another begins with a copy, which waits for it.
 __device__ inline void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 __device__ inline void allow_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
