@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -30,6 +31,12 @@ void log_line(LogLevel level, std::string_view text) {
   std::string line = prefix(level);
   line.append(text);
   line.push_back('\n');
+  // A pipe that nobody empties costs lines, not the threads that log.
+  constexpr int kPatience = 100;  // ms
+  struct pollfd ready {
+    STDERR_FILENO, POLLOUT, 0
+  };
+  if (::poll(&ready, 1, kPatience) == 0) return;
   // One write(2) a line: lines of different threads never mix.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 }

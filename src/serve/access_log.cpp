@@ -37,6 +37,18 @@ void AccessLog::write(std::string line) {
   wake_.notify_one();
 }
 
+bool AccessLog::takes_more() const {
+  constexpr int kSlice = 200, kMost = 60'000;  // ms
+  for (int waited = 0; waited < kMost; waited += kSlice) {
+    struct pollfd ready {
+      fd_, POLLOUT, 0
+    };
+    if (::poll(&ready, 1, kSlice) == 1) return true;
+    if (stopping_) break;
+  }
+  return false;
+}
+
 void AccessLog::run() {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -45,16 +57,10 @@ void AccessLog::run() {
     std::string text;
     const size_t count = lines_.size();
     for (; !lines_.empty(); lines_.pop_front()) text += lines_.front() + "\n";
-    const bool last = stopping_;
     lock.unlock();
     for (size_t written = 0; written < text.size();) {
-      struct pollfd ready {
-        fd_, POLLOUT, 0
-      };
-      // A pipe that nobody reads must not keep the process from ending.
-      const bool can = ::poll(&ready, 1, last ? 200 : 60'000) == 1;
-      const ssize_t n =
-          can ? ::write(fd_, text.data() + written, std::min<size_t>(text.size() - written, 4096)) : -1;
+      const size_t piece = std::min<size_t>(text.size() - written, 4096);
+      const ssize_t n = takes_more() ? ::write(fd_, text.data() + written, piece) : -1;
       if (n <= 0) {
         dropped_ += count;
         break;

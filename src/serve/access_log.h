@@ -29,12 +29,14 @@ class AccessLog {
  private:
   explicit AccessLog(int fd);
   void run();
+  /// Waits until the log takes more: a minute at most, and not once this ends.
+  bool takes_more() const;
 
   int fd_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::string> lines_;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> dropped_{0};
   std::thread thread_;
 };
