@@ -16,11 +16,12 @@ namespace sluice {
 /// itself.
 struct StructuredOutput {
   enum class Kind {
-    json_object,  // any JSON object
-    json_schema,  // `text` is a JSON Schema (draft 2020-12; an unsupported keyword is refused by name)
-    regex,        // `text` is a regular expression without look-around and back-references
-    choice,       // one of `choices`
-    grammar,      // `text` is a grammar in llama.cpp's notation (GBNF)
+    json_object,     // any JSON object
+    json_schema,     // `text` is a JSON Schema (draft 2020-12; an unsupported keyword is refused by name)
+    regex,           // `text` is a regular expression without look-around and back-references
+    choice,          // one of `choices`
+    grammar,         // `text` is a grammar in llama.cpp's notation (GBNF)
+    structural_tag,  // `text` is JSON: what lies between tags, in vLLM's and XGrammar's notation
   };
   Kind kind = Kind::json_object;
   std::string text;

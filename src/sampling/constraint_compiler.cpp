@@ -4,12 +4,20 @@
 #include "text/grammar/gbnf.h"
 #include "text/grammar/json_schema.h"
 #include "text/grammar/regex_grammar.h"
+#include "text/grammar/structural_tag.h"
 
 namespace sluice::sampling {
 namespace {
 
 using Kind = StructuredOutput::Kind;
 using text::grammar::Grammar;
+
+Result<Json> parse(const std::string& text, const char* what, const text::grammar::Limits& limits) {
+  if (text.size() <= limits.max_source_bytes) return parse_json(text, what);
+  return Status(StatusCode::resource_exhausted,
+                fmt::format("{}: it has {} bytes; at most {}", what, text.size(), limits.max_source_bytes));
+}
+
 }  // namespace
 
 std::string constraint_key(const StructuredOutput& asked) {
@@ -24,12 +32,7 @@ Result<Grammar> grammar_of(const StructuredOutput& asked, const text::grammar::L
     case Kind::json_object:
       return text::grammar::json_object_grammar();
     case Kind::json_schema: {
-      if (asked.text.size() > limits.max_source_bytes) {
-        return Status(
-            StatusCode::resource_exhausted,
-            fmt::format("schema: it has {} bytes; at most {}", asked.text.size(), limits.max_source_bytes));
-      }
-      SLUICE_ASSIGN(const Json schema, parse_json(asked.text, "schema"));
+      SLUICE_ASSIGN(const Json schema, parse(asked.text, "schema", limits));
       return text::grammar::schema_grammar(schema, limits);
     }
     case Kind::regex:
@@ -38,6 +41,10 @@ Result<Grammar> grammar_of(const StructuredOutput& asked, const text::grammar::L
       return text::grammar::choice_grammar(asked.choices, limits);
     case Kind::grammar:
       return text::grammar::parse_gbnf(asked.text, limits);
+    case Kind::structural_tag: {
+      SLUICE_ASSIGN(const Json tag, parse(asked.text, "structural_tag", limits));
+      return text::grammar::structural_tag_grammar(tag, limits);
+    }
   }
   return invalid_argument("structured_output: unknown kind {}", static_cast<int>(asked.kind));
 }

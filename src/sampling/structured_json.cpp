@@ -7,7 +7,10 @@ namespace {
 
 using Kind = StructuredOutput::Kind;
 
-StructuredOutput schema_output(const Json& schema) { return {Kind::json_schema, dump_json(schema), {}}; }
+/// Clients send JSON as it is, or as its text.
+StructuredOutput json_output(Kind kind, const Json& value) {
+  return {kind, value.is_string() ? value.get<std::string>() : dump_json(value), {}};
+}
 
 Result<std::vector<std::string>> strings(const Json& value, const std::string& where) {
   std::vector<std::string> out;
@@ -33,17 +36,14 @@ Result<StructuredOutput> parse_structured_outputs(const Json& value, const std::
   }
   if (key.empty()) {
     return invalid_argument(
-        "{}: expected an object with one of \"json\", \"json_object\", \"regex\", \"choice\" and "
-        "\"grammar\"",
+        "{}: expected an object with one of \"json\", \"json_object\", \"regex\", \"choice\", "
+        "\"grammar\" and \"structural_tag\"",
         where);
   }
   const Json& field = value[key];
   const std::string here = where + "." + key.substr(0, 64);
-  if (key == "json") {
-    // Clients send the schema as an object, or as its text.
-    if (field.is_string()) return StructuredOutput{Kind::json_schema, field.get<std::string>(), {}};
-    return schema_output(field);
-  }
+  if (key == "json") return json_output(Kind::json_schema, field);
+  if (key == "structural_tag") return json_output(Kind::structural_tag, field);
   if (key == "json_object") {
     if (field != Json(true)) return invalid_argument("{}: expected true or false", here);
     return StructuredOutput{};
@@ -56,23 +56,35 @@ Result<StructuredOutput> parse_structured_outputs(const Json& value, const std::
     if (!field.is_string()) return invalid_argument("{}: expected a string", here);
     return StructuredOutput{key == "regex" ? Kind::regex : Kind::grammar, field.get<std::string>(), {}};
   }
-  return unsupported("{} is not supported; json, json_object, regex, choice and grammar are", here);
+  return unsupported("{} is not supported; json, json_object, regex, choice, grammar and structural_tag are",
+                     here);
 }
 
 Result<std::optional<StructuredOutput>> parse_response_format(const Json& value, const std::string& where) {
   const Json type = value.is_object() ? value.value("type", Json()) : Json();
   if (type == Json("text")) return std::optional<StructuredOutput>();
   if (type == Json("json_object")) {
-    if (value.contains("schema")) return std::optional(schema_output(value["schema"]));
+    if (value.contains("schema")) return std::optional(json_output(Kind::json_schema, value["schema"]));
     return std::optional(StructuredOutput{});
   }
   if (type == Json("json_schema")) {
     const Json inner = value.value("json_schema", Json());
     if (!inner.is_object() || !inner.contains("schema"))
       return invalid_argument("{}.json_schema.schema: it is missing", where);
-    return std::optional(schema_output(inner["schema"]));
+    return std::optional(json_output(Kind::json_schema, inner["schema"]));
   }
-  return invalid_argument("{}.type: expected \"text\", \"json_object\" or \"json_schema\"", where);
+  if (type == Json("regex") || type == Json("ebnf")) {
+    const auto name = type.get<std::string>();
+    const Json text = value.value(name, Json());
+    if (!text.is_string()) return invalid_argument("{}.{}: expected a string", where, name);
+    const Kind kind = name == "regex" ? Kind::regex : Kind::grammar;
+    return std::optional(StructuredOutput{kind, text.get<std::string>(), {}});
+  }
+  if (type == Json("structural_tag")) return std::optional(json_output(Kind::structural_tag, value));
+  return invalid_argument(
+      "{}.type: expected \"text\", \"json_object\", \"json_schema\", \"regex\", \"ebnf\" or "
+      "\"structural_tag\"",
+      where);
 }
 
 }  // namespace sluice::sampling

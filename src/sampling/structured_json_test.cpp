@@ -20,8 +20,9 @@ TEST(StructuredJson, ReadsWhatVllmsClientsSend) {
   for (const char* wrong : {"1", "{}", R"({"regex":1})", R"({"choice":"a"})", R"({"choice":[1]})",
                             R"({"regex":"a","choice":["b"]})", R"({"json_object":1})"})
     EXPECT_THAT(read(wrong).status().message(), HasSubstr("f")) << wrong;
-  EXPECT_THAT(read(R"({"structural_tag":"x"})").status().message(),
-              HasSubstr("f.structural_tag is not supported"));
+  EXPECT_EQ(read(R"({"structural_tag":{"format":{}}})")->text, R"({"format":{}})");
+  EXPECT_EQ(read(R"({"structural_tag":"{}"})")->kind, Kind::structural_tag);
+  EXPECT_THAT(read(R"({"lark":"x"})").status().message(), HasSubstr("f.lark is not supported"));
 }
 
 TEST(StructuredJson, ReadsOpenAisResponseFormat) {
@@ -35,6 +36,10 @@ TEST(StructuredJson, ReadsOpenAisResponseFormat) {
       (*read(R"({"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"null"}}})"))
           ->text,
       R"({"type":"null"})");
+  EXPECT_EQ((*read(R"({"type":"regex","regex":"a+"})"))->kind, Kind::regex);
+  EXPECT_EQ((*read(R"({"type":"ebnf","ebnf":"root ::= \"a\""})"))->text, R"(root ::= "a")");
+  EXPECT_EQ((*read(R"({"type":"structural_tag","format":{}})"))->kind, Kind::structural_tag);
+  EXPECT_THAT(read(R"({"type":"regex","regex":1})").status().message(), HasSubstr("response_format.regex"));
   EXPECT_THAT(read(R"({"type":"json_schema"})").status().message(),
               HasSubstr("response_format.json_schema.schema"));
   EXPECT_THAT(read(R"({"type":"xml"})").status().message(), HasSubstr("response_format.type"));

@@ -86,12 +86,14 @@ NodeId Grammar::intersection(NodeId a, NodeId b) {
   return add({.kind = Node::Kind::intersection, .children = {a, b}});
 }
 
-NodeId Grammar::free_text(std::vector<std::string> triggers) {
-  return add({.kind = Node::Kind::free_text, .strings = std::move(triggers)});
+NodeId Grammar::free_text(std::vector<std::string> closing, const std::vector<std::string>& barred) {
+  const size_t count = closing.size();
+  closing.insert(closing.end(), barred.begin(), barred.end());
+  return add({.kind = Node::Kind::free_text, .strings = std::move(closing), .closing = count});
 }
 
-NodeId Grammar::free_end(std::vector<std::string> triggers) {
-  return add({.kind = Node::Kind::free_end, .strings = std::move(triggers)});
+NodeId Grammar::free_end(std::vector<std::string> barred) {
+  return add({.kind = Node::Kind::free_end, .strings = std::move(barred)});
 }
 
 RuleId Grammar::add_rule(std::string name, int32_t tag) {

@@ -63,7 +63,8 @@ struct Node {
     rule,          // whatever `rule` matches
     graph,         // the labels on any path from vertex 0 to vertex `vertices` - 1
     intersection,  // what both children match; neither may contain a rule
-    free_text,     // any bytes, valid UTF-8 or not, up to and with the first of `strings`
+    free_text,     // any bytes, valid UTF-8 or not, up to and with the first of `strings`, which must be
+                   // one of the first `closing`; of strings that end in one place the longest counts
     free_end,      // any bytes without any of `strings` in them
   };
   Kind kind = Kind::bytes;
@@ -76,6 +77,7 @@ struct Node {
   int32_t vertices = 0;
   std::vector<GraphEdge> edges;
   std::vector<std::string> strings;
+  size_t closing = 0;
 };
 
 struct Rule {
@@ -94,8 +96,8 @@ class Grammar {
   NodeId optional(NodeId child) { return repeat(child, 0, 1); }
   NodeId graph(int32_t vertices, std::vector<GraphEdge> edges);
   NodeId intersection(NodeId a, NodeId b);
-  NodeId free_text(std::vector<std::string> triggers);
-  NodeId free_end(std::vector<std::string> triggers);
+  NodeId free_text(std::vector<std::string> closing, const std::vector<std::string>& barred = {});
+  NodeId free_end(std::vector<std::string> barred);
   NodeId empty() { return bytes(""); }
 
   RuleId add_rule(std::string name, int32_t tag = -1);

@@ -251,10 +251,12 @@ class NfaBuilder {
   }
 
   Status add_free(const Node& node, uint32_t from, uint32_t to) {
-    AhoCorasick triggers;
-    for (const std::string& s : node.strings) triggers.add(s, 0);
-    triggers.build();
-    std::vector<uint32_t> state(triggers.size());
+    constexpr int32_t kCloses = 0, kBarred = 1;
+    AhoCorasick strings;
+    for (size_t i = 0; i < node.strings.size(); ++i)
+      strings.add(node.strings[i], i < node.closing ? kCloses : kBarred);
+    strings.build();
+    std::vector<uint32_t> state(strings.size());
     for (uint32_t& s : state) {
       SLUICE_ASSIGN(s, fresh());
       at(s).free = true;
@@ -262,12 +264,13 @@ class NfaBuilder {
     epsilon(from, state[AhoCorasick::kRoot]);
     const bool ends = node.kind == Node::Kind::free_end;
     for (uint32_t s = 0; s < state.size(); ++s) {
-      if (triggers.longest_match(s) != AhoCorasick::kRoot) continue;  // never entered
+      if (strings.longest_match(s) != AhoCorasick::kRoot) continue;  // never entered
       if (ends) epsilon(state[s], to);
       for (int byte = 0; byte < 256; ++byte) {
-        const uint32_t next = triggers.step(s, static_cast<uint8_t>(byte));
-        const bool matched = triggers.longest_match(next) != AhoCorasick::kRoot;
-        if (matched && ends) continue;
+        const uint32_t next = strings.step(s, static_cast<uint8_t>(byte));
+        const uint32_t match = strings.longest_match(next);
+        const bool matched = match != AhoCorasick::kRoot;
+        if (matched && strings.value(match) == kBarred) continue;
         auto& edges = at(state[s]).edges;
         const uint32_t target = matched ? to : state[next];
         if (!edges.empty() && edges.back().to == target && edges.back().hi + 1 == byte) {

@@ -237,14 +237,19 @@ class ReferenceAcceptor {
 
   Found find_free(const Node& node, size_t from) const {
     Found out;
-    size_t end = std::string_view::npos;  // of the trigger that is complete first
-    for (const std::string& s : node.strings) {
-      const size_t at = text_.find(s, from);
-      if (at != std::string_view::npos) end = std::min(end, at + s.size());
+    size_t end = std::string_view::npos;  // of the string that is complete first, of several the longest
+    size_t length = 0;
+    bool closes = false;
+    for (size_t i = 0; i < node.strings.size(); ++i) {
+      const size_t at = text_.find(node.strings[i], from), size = node.strings[i].size();
+      if (at == std::string_view::npos || std::pair(at + size, length) >= std::pair(end, size)) continue;
+      end = at + size;
+      length = size;
+      closes = i < node.closing;
     }
     if (node.kind == Node::Kind::free_text) {
-      if (end != std::string_view::npos) out.ends.insert(end);
-      out.viable = end == std::string_view::npos || end == text_.size();
+      if (closes) out.ends.insert(end);
+      out.viable = end == std::string_view::npos || (closes && end == text_.size());
     } else {
       for (size_t p = from; p <= text_.size() && p < end; ++p) out.ends.insert(p);
       out.viable = end == std::string_view::npos;
