@@ -78,7 +78,8 @@ Metrics::Metrics(int max_model_len)
       n_({1, 2, 5, 10, 20}),
       iteration_tokens_(iteration_bounds()),
       iteration_seconds_(ttft_bounds()),
-      http_seconds_(request_time_bounds()) {
+      http_seconds_(request_time_bounds()),
+      grammar_seconds_(ttft_bounds()) {
   start_time();
 }
 
@@ -102,10 +103,13 @@ void Metrics::step(const engine::StepReport& report) {
   iteration_seconds_.observe(report.seconds);
 }
 
-void Metrics::http(std::string_view, std::string_view route, int status, double seconds) {
-  size_t at = static_cast<size_t>(std::find(kRoutes.begin(), kRoutes.end(), route) - kRoutes.begin());
-  at = std::min(at, kRoutes.size() - 1);
-  http_[at][static_cast<size_t>(std::clamp(status / 100, 0, 5))].add();
+void Metrics::http(std::string_view method, std::string_view route, int status, double seconds) {
+  // The last of a set is for what is not in it.
+  const auto place = [](const auto& set, std::string_view name) {
+    return static_cast<size_t>(std::find(set.begin(), set.end() - 1, name) - set.begin());
+  };
+  http_[place(kRoutes, route)][place(kMethods, method)][static_cast<size_t>(std::clamp(status / 100, 0, 5))]
+      .add();
   http_seconds_.observe(seconds);
 }
 
@@ -142,6 +146,8 @@ void Metrics::vllm(Exposition& out, const Now& now) const {
                     blocks = std::to_string(now.engine.kv_pages);
   const Label config[] = {{"block_size", block}, {"num_gpu_blocks", blocks}};
   out.gauge("vllm:cache_config_info", "Size of the KV cache.", 1, config);
+  const Label adapters[] = {{"max_lora", "0"}, {"running_lora_adapters", ""}, {"waiting_lora_adapters", ""}};
+  out.gauge("vllm:lora_requests_info", "Adapters: there are none.", start_time(), adapters);
   out.counter("vllm:prompt_tokens_total", "Prompt tokens processed.",
               static_cast<double>(now.engine.prompt_tokens));
   out.counter("vllm:generation_tokens_total", "Tokens generated.",
@@ -214,15 +220,20 @@ void Metrics::ours(Exposition& out, const Now& now) const {
   }
   out.counter("sluice_stream_stall_aborts_total", "Streams ended because their reader was too slow.",
               static_cast<double>(stalls_.value()));
+  out.histogram("sluice_grammar_compile_seconds", "Time to compile what an output must match.",
+                grammar_seconds_);
   out.counter("sluice_log_lines_dropped_total",
               "Access log lines dropped because the log could not take them.",
               static_cast<double>(now.log_lines_dropped));
   static constexpr const char* kClasses[] = {"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"};
   for (size_t r = 0; r < kRoutes.size(); ++r) {
-    for (size_t c = 2; c < 6; ++c) {
-      if (http_[r][c].value() == 0) continue;
-      const Label labels[] = {{"handler", kRoutes[r]}, {"status", kClasses[c]}};
-      out.counter("http_requests_total", "HTTP requests.", static_cast<double>(http_[r][c].value()), labels);
+    for (size_t m = 0; m < kMethods.size(); ++m) {
+      for (size_t c = 2; c < 6; ++c) {
+        const uint64_t count = http_[r][m][c].value();
+        if (count == 0) continue;
+        const Label labels[] = {{"handler", kRoutes[r]}, {"method", kMethods[m]}, {"status", kClasses[c]}};
+        out.counter("http_requests_total", "HTTP requests.", static_cast<double>(count), labels);
+      }
     }
   }
   out.histogram("http_request_duration_seconds", "Time from a request's head to the end of its reply.",

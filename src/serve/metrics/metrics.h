@@ -29,6 +29,7 @@ class Metrics {
   void step(const engine::StepReport& report);
   void http(std::string_view method, std::string_view route, int status, double seconds);
   void rejected(const char* reason);
+  void grammar_compiled(double seconds) { grammar_seconds_.observe(seconds); }
   void stream_stalled() { stalls_.add(); }
 
   /// The state of the moment, for the gauges.
@@ -58,7 +59,7 @@ class Metrics {
   static constexpr std::array<const char*, 6> kReasons = {"queue_full", "invalid", "unauthorized",
                                                           "draining",   "loading", "no_memory"};
   std::array<Counter, kReasons.size()> rejected_;
-  // By route (a closed set) and status class.
+  // By route and method (closed sets) and status class.
   static constexpr std::array<const char*, 12> kRoutes = {"/v1/chat/completions",
                                                           "/v1/completions",
                                                           "/v1/responses",
@@ -71,8 +72,9 @@ class Metrics {
                                                           "/metrics",
                                                           "/version",
                                                           "other"};
-  std::array<std::array<Counter, 6>, kRoutes.size()> http_;
-  Histogram http_seconds_;
+  static constexpr std::array<const char*, 4> kMethods = {"GET", "POST", "HEAD", "other"};
+  std::array<std::array<std::array<Counter, 6>, kMethods.size()>, kRoutes.size()> http_;
+  Histogram http_seconds_, grammar_seconds_;
 };
 
 }  // namespace sluice::serve

@@ -28,17 +28,19 @@ std::string key_of(const ToolUse& use) {
                      r.choice.name, r.parallel, dump_json(tools));
 }
 
-Compiled compile_tools(ConstraintCompiler& compiler, const ToolUse& use,
-                       const std::optional<StructuredOutput>& format) {
+// Of tools, and of an answer's form where it has one.
+Compiled compile_tools(ConstraintCompiler& compiler, const ToolUse& use, const Constraint& constraint) {
   std::string key = key_of(use);
-  if (format) key += sampling::constraint_key(*format);
+  if (constraint.format) key += sampling::constraint_key(*constraint.format);
   if (auto known = compiler.find(key)) return known;
   text::grammar::Grammar form;
-  if (format) {
-    SLUICE_ASSIGN(form, sampling::grammar_of(*format, compiler.limits()));
+  if (constraint.format) {
+    auto grammar = sampling::grammar_of(*constraint.format, compiler.limits());
+    if (!grammar.ok()) return grammar.status().with_context(constraint.field);
+    form = *std::move(grammar);
   }
   SLUICE_ASSIGN(const auto grammar, text::grammar::tool_grammar(use.request, use.dialect, compiler.limits(),
-                                                                format ? &form : nullptr));
+                                                                constraint.format ? &form : nullptr));
   auto compiled = compiler.compile(key, grammar);
   if (!compiled.ok()) return compiled.status().with_context("tools");
   return compiled;
@@ -76,23 +78,29 @@ void read_tools(Fields& fields, Constraint& out) {
   if (parsed->choice.mode != text::grammar::ToolChoice::Mode::none) out.tools = *std::move(parsed);
 }
 
-void compile_constraint(Fields& fields, const App& app, Constraint constraint, Call& call) {
+void compile_constraint(Fields& fields, App& app, Constraint constraint, Call& call) {
   if (fields.error() || !(constraint.format || constraint.tools)) return;
   ConstraintCompiler* compiler = app.engine()->constraints();
   if (compiler == nullptr) {
     return fields.fail(constraint.tools ? "tools" : constraint.field,
                        "needs a tokenizer, and the model has none");
   }
-  if (constraint.format) {  // with tools too: what is wrong with it is named
+  const auto began = Clock::now();
+  const auto count = [&] {
+    app.metrics().grammar_compiled(std::chrono::duration<double>(Clock::now() - began).count());
+  };
+  if (!constraint.tools) {
     Compiled compiled = compiler->compile(*constraint.format);
+    count();
     if (!compiled.ok()) return fields.fail(constraint.field, compiled.status().message());
     call.constraint = *std::move(compiled);
+    return;
   }
-  if (!constraint.tools) return;
   const auto dialect = dialect_of(app);
   if (!dialect.ok()) return fields.adopt(dialect.status());
-  call.tools = ToolUse{*std::move(constraint.tools), *dialect};
-  Compiled compiled = compile_tools(*compiler, *call.tools, constraint.format);
+  call.tools = ToolUse{*constraint.tools, *dialect};
+  Compiled compiled = compile_tools(*compiler, *call.tools, constraint);
+  count();
   if (!compiled.ok()) return fields.adopt(compiled.status());
   call.constraint = *std::move(compiled);
 }

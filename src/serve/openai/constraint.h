@@ -23,6 +23,6 @@ void read_format(Fields& fields, Constraint& out);
 void read_tools(Fields& fields, Constraint& out);
 
 /// Makes it part of the call: on the handler's thread, within the compiler's budgets.
-void compile_constraint(Fields& fields, const App& app, Constraint constraint, Call& call);
+void compile_constraint(Fields& fields, App& app, Constraint constraint, Call& call);
 
 }  // namespace sluice::serve
