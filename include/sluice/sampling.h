@@ -44,8 +44,13 @@ struct SamplingParams {
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
   std::vector<std::pair<int32_t, float>> logit_bias;  // [-100, 100] added to the logits of these tokens
+  std::vector<std::string> bad_words;  // at most 1024; the output has none of them, spelt as the tokenizer
+                                       // does at the begin of a text or behind a space. Needs a tokenizer.
+  std::optional<std::vector<int32_t>> allowed_token_ids;  // nothing else is chosen, not even an end
   int32_t logprobs = -1;  // [0, 20]: report each token's log-probability and this many alternatives; -1:
                           // none. Of the model's own distribution, before temperature and penalties.
+  std::vector<int32_t> logprob_token_ids;  // at most 128; with logprobs, report these as alternatives,
+                                           // in this order, instead of the most likely ones
   std::optional<StructuredOutput> structured_output;  // needs a tokenizer
 };
 

@@ -1,5 +1,7 @@
 #include "engine/codec.h"
 
+#include "text/open_chat.h"
+
 namespace sluice::engine {
 
 Result<Codec> Codec::open(const std::string& model, bool generation_config) {
@@ -64,10 +66,18 @@ Result<text::RenderedChat> Codec::render_chat(Json variables) const {
   if (variables.is_array()) variables = Json{{"messages", std::move(variables)}};
   if (!variables.is_object())
     return invalid_argument("a conversation is an array of messages, or an object with \"messages\"");
-  if (!variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
+  const bool open = variables.value("continue_final_message", Json()) == true;
+  variables.erase("continue_final_message");
+  if (!variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = !open;
   SLUICE_ASSIGN(const text::ChatTemplate chat, chat_template(variables));
-  SLUICE_ASSIGN(const Json complete, text::chat_variables(std::move(variables), special_tokens_));
-  return chat.render_marked(complete);
+  SLUICE_ASSIGN(Json complete, text::chat_variables(std::move(variables), special_tokens_));
+  return open ? text::render_open(chat, std::move(complete)) : chat.render_marked(complete);
+}
+
+Result<std::shared_ptr<const sampling::BadWords>> Codec::encode_bad_words(
+    std::span<const std::string> words) const {
+  if (!tokenizer_) return invalid_argument("bad_words: they need a tokenizer, and the model has none");
+  return sampling::BadWords::encode(*tokenizer_, words);
 }
 
 Result<std::vector<int32_t>> Codec::encode_rendered(const text::RenderedChat& rendered) const {

@@ -10,6 +10,7 @@
 
 #include "artifact/text_assets.h"
 #include "base/json.h"
+#include "sampling/bad_words.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -33,8 +34,9 @@ class Codec {
   Result<std::vector<int32_t>> encode_prompt(std::string_view text, bool trusted = false) const;
 
   /// A conversation through the model's chat template: an array of messages, or an object with `messages` and
-  /// whatever else the template may use; add_generation_prompt is true unless given. Special tokens count
-  /// only where the template wrote them, never where the conversation spells one.
+  /// whatever else the template may use; add_generation_prompt is true unless given. With
+  /// continue_final_message the last message is left open (text/open_chat.h), and it is false. Special tokens
+  /// count only where the template wrote them, never where the conversation spells one.
   Result<std::vector<int32_t>> encode_chat(Json variables) const;
 
   /// The text that encode_chat encodes, with the parts that the conversation wrote.
@@ -46,6 +48,9 @@ class Codec {
   }
   Status check_chat_templates() const { return assets_.check_chat_templates(); }
   const Json& special_tokens() const { return special_tokens_; }
+
+  Result<std::shared_ptr<const sampling::BadWords>> encode_bad_words(
+      std::span<const std::string> words) const;
 
   /// Ids that end a generation: those of generation_config.json, or else `of_config`, and the tokenizer's.
   /// Refuses ids outside [0, vocab).

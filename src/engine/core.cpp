@@ -62,12 +62,11 @@ Result<RequestId> Core::add(CoreRequest request) {
                               request.prompt[i], i, vocab);
     }
   }
-  for (int32_t id : request.sampling.stop_token_ids) {
-    if (id < 0 || id >= vocab)
-      return invalid_argument("stop_token_ids: {} is not in the vocabulary of {}", id, vocab);
-  }
+  SLUICE_TRY(sampling::validate_token_ids(request.sampling, vocab));
   if (request.sampling.structured_output && !request.constraint)
     return invalid_argument("structured_output: it has not been compiled for the model's tokenizer");
+  if (!request.sampling.bad_words.empty() && !request.bad_words)
+    return invalid_argument("bad_words: they have not been encoded by the model's tokenizer");
   const int64_t limit = model_->recipe().max_seq_len;
   const int64_t length = static_cast<int64_t>(request.prompt.size());
   if (length > limit || (length == limit && request.sampling.max_tokens > 0)) {
@@ -86,9 +85,9 @@ Result<RequestId> Core::add(CoreRequest request) {
   running.request = std::move(request);
   std::vector<int32_t> ends = running.request.sampling.stop_token_ids;
   if (!running.request.sampling.ignore_eos) ends.insert(ends.end(), eos().begin(), eos().end());
-  running.sampler = std::make_unique<sampling::Sampler>(running.request.sampling, running.tokens,
-                                                        std::span<const int32_t>(), std::move(ends),
-                                                        running.request.constraint);
+  running.sampler = std::make_unique<sampling::Sampler>(
+      running.request.sampling, running.tokens, std::span<const int32_t>(), std::move(ends),
+      running.request.constraint, running.request.bad_words);
   const RequestId id = running.id;
   SLUICE_TRY(schedule(running));
   admissions_[id].added = Clock::now();

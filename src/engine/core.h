@@ -24,6 +24,7 @@ struct CoreRequest {
   std::string salt;  // requests share prefixes only with equal salts
   /// What the output must match, compiled; Service compiles sampling.structured_output where this is missing.
   std::shared_ptr<const sampling::Constraint> constraint;
+  std::shared_ptr<const sampling::BadWords> bad_words;  // as tokens; likewise, of sampling.bad_words
   /// Logits of every prompt position are wanted; given to on_logits, in order of positions.
   bool prompt_logits = false;
   std::function<void(int position, std::span<const float> logits)> on_logits;

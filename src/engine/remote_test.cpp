@@ -80,6 +80,11 @@ std::vector<CoreRequest> mixed_requests(int count) {
     if (i % 5 == 3) s.repetition_penalty = 1.2f;
     for (int32_t id = 0; i % 7 == 5 && id <= ops::kMostBiases; ++id)
       s.logit_bias.emplace_back(id, static_cast<float>(id % 3) / 2);  // more than the device keeps
+    if (i % 11 == 4) s.allowed_token_ids = {{3, 50, 51, 90, 119}};
+    if (i % 11 == 7)
+      out.back().bad_words = std::make_shared<const sampling::BadWords>(
+          sampling::BadWords::Tokens{{static_cast<int32_t>(i % 120)}, {7, 9}});
+    if (i % 11 == 9) s.logprobs = 0, s.logprob_token_ids = {5, 3};
   }
   return out;
 }

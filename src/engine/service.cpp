@@ -103,10 +103,15 @@ Result<Service::Active> Service::prepare(const TextRequest& request, std::shared
 }
 
 Status Service::compile(CoreRequest& request) {
-  if (!request.sampling.structured_output || request.constraint) return {};
-  if (!constraints_)
-    return invalid_argument("structured_output: it needs a tokenizer, and the model has none");
-  SLUICE_ASSIGN(request.constraint, constraints_->compile(*request.sampling.structured_output));
+  const SamplingParams& s = request.sampling;
+  if (s.structured_output && !request.constraint) {
+    if (!constraints_)
+      return invalid_argument("structured_output: it needs a tokenizer, and the model has none");
+    SLUICE_ASSIGN(request.constraint, constraints_->compile(*s.structured_output));
+  }
+  if (!s.bad_words.empty() && !request.bad_words) {
+    SLUICE_ASSIGN(request.bad_words, codec_.encode_bad_words(s.bad_words));
+  }
   return {};
 }
 

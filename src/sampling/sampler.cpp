@@ -23,8 +23,9 @@ Status validate(const SamplingParams& p) {
   if (!(p.frequency_penalty >= -2 && p.frequency_penalty <= 2))
     return bad("frequency_penalty", p.frequency_penalty, "-2 to 2");
   if (p.max_tokens < 0) return bad("max_tokens", p.max_tokens, "0 or more");
-  if (p.min_tokens < 0 || p.min_tokens > p.max_tokens)
-    return bad("min_tokens", p.min_tokens, "0 to max_tokens");
+  if (p.min_tokens < 0) return bad("min_tokens", p.min_tokens, "0 or more");
+  if (p.min_tokens > p.max_tokens)
+    return invalid_argument("min_tokens: {} is more than max_tokens, {}", p.min_tokens, p.max_tokens);
   if (p.logprobs < -1 || p.logprobs > 20) return bad("logprobs", p.logprobs, "0 to 20, or -1 for none");
   if (p.stop.size() > 64) return bad("stop", p.stop.size(), "at most 64 strings");
   for (const std::string& s : p.stop) {
@@ -38,6 +39,16 @@ Status validate(const SamplingParams& p) {
     if (id < 0) return bad("logit_bias", id, "token ids of 0 or more");
     if (!(bias >= -100 && bias <= 100)) return bad("logit_bias", bias, "-100 to 100");
   }
+  if (p.bad_words.size() > 1024) return bad("bad_words", p.bad_words.size(), "at most 1024 words");
+  for (const std::string& word : p.bad_words) {
+    if (word.empty()) return invalid_argument("bad_words: an empty string is no word");
+  }
+  if (p.allowed_token_ids && p.allowed_token_ids->empty())
+    return invalid_argument("allowed_token_ids: an empty list leaves nothing to choose");
+  if (p.logprob_token_ids.size() > 128)
+    return bad("logprob_token_ids", p.logprob_token_ids.size(), "at most 128 ids");
+  if (!p.logprob_token_ids.empty() && p.logprobs < 0)
+    return invalid_argument("logprob_token_ids: it needs logprobs, which are not asked for");
   return {};
 }
 
@@ -61,15 +72,38 @@ Status usable(const ops::Largest& s) {
 
 }  // namespace
 
+Status validate_token_ids(const SamplingParams& p, int64_t vocab) {
+  Status status;
+  const auto check = [&](const char* field, int32_t id) {
+    if (status.ok() && (id < 0 || id >= vocab))
+      status = invalid_argument("{}: {} is not a token id below {}", field, id, vocab);
+  };
+  for (const int32_t id : p.stop_token_ids) check("stop_token_ids", id);
+  for (const int32_t id : p.logprob_token_ids) check("logprob_token_ids", id);
+  if (p.allowed_token_ids) {
+    for (const int32_t id : *p.allowed_token_ids) check("allowed_token_ids", id);
+  }
+  return status;
+}
+
 TokenLogprobs::TokenLogprobs(const ops::Logprobs& reported) : logprob(reported.chosen), rank(reported.rank) {
   for (int32_t i = 0; i < reported.count; ++i) top.emplace_back(reported.ids[i], reported.values[i]);
 }
 
 Sampler::Sampler(SamplingParams params, std::span<const int32_t> prompt, std::span<const int32_t> outputs,
-                 std::vector<int32_t> end_ids, std::shared_ptr<const Constraint> constraint)
-    : params_(std::move(params)), end_ids_(std::move(end_ids)), drawn_(outputs.size()) {
+                 std::vector<int32_t> end_ids, std::shared_ptr<const Constraint> constraint,
+                 std::shared_ptr<const BadWords> bad_words)
+    : params_(std::move(params)),
+      end_ids_(std::move(end_ids)),
+      drawn_(outputs.size()),
+      bad_words_(std::move(bad_words)) {
   if (constraint)
     constrained_ = std::make_unique<ConstrainedChoice>(std::move(constraint), end_ids_, outputs);
+  if (bad_words_) outputs_.assign(outputs.begin(), outputs.end());
+  if (const auto& ids = params_.allowed_token_ids) {
+    allowed_.emplace(*std::max_element(ids->begin(), ids->end()) + 1);
+    for (const int32_t id : *ids) allowed_->set(id);
+  }
   penalties_ = choice(0).penalises();
   if (penalties_) {
     if (params_.repetition_penalty != 1) {
@@ -97,6 +131,21 @@ void Sampler::reshape(std::span<float> logits, const ops::Choice& choice) const 
   for (const ops::Bias& bias : std::span(biases_).first(static_cast<size_t>(choice.biases))) {
     if (static_cast<size_t>(bias.id) < logits.size()) logits[static_cast<size_t>(bias.id)] += bias.value;
   }
+  if (allowed_) allowed_->apply(logits);
+  if (bad_words_) bad_words_->ban(logits, outputs_);
+}
+
+TokenLogprobs Sampler::report(std::span<const float> logits, int32_t token) const {
+  const std::vector<int32_t>& ids = params_.logprob_token_ids;
+  TokenLogprobs out(ops::logprobs_of(logits, token, ids.empty() ? params_.logprobs : 0));
+  for (const int32_t id : ids) {
+    const auto place = static_cast<size_t>(id);
+    const double above = place < logits.size()
+                             ? double{logits[place]} - double{logits[static_cast<size_t>(token)]}
+                             : -INFINITY;
+    out.top.emplace_back(id, static_cast<float>(double{out.logprob} + above));
+  }
+  return out;
 }
 
 void Sampler::write_past(std::span<ops::Seen> seen, std::span<ops::Bias> biases) const {
@@ -126,7 +175,7 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   ops::Largest best = ops::largest_logit(logits);
   SLUICE_TRY(usable(best));
   const ops::Choice next = choice(drawn_);
-  bool reshaped = penalties_ || next.biases > 0;
+  bool reshaped = penalties_ || next.biases > 0 || allowed_ || bad_words_;
   if (constrained_) {
     // The model's favourite mostly fits: then nothing needs to be masked.
     bool fits = false;
@@ -141,8 +190,12 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   if (constrained_ && reshaped) SLUICE_TRY(constrained_->restrict(logits));
   if (reshaped) {
     best = ops::largest_logit(logits);
-    if (constrained_ && best.place < 0 && !best.nan)
-      return internal_error("the grammar allows no token of the vocabulary here; nothing can be chosen");
+    if (restricted() && best.place < 0 && !best.nan) {
+      return invalid_argument(
+          "no token is left to choose here: the form of the output, allowed_token_ids, bad_words and "
+          "min_tokens "
+          "rule all of them out");
+    }
     SLUICE_TRY(usable(best));
   }
   Sample out;
@@ -153,16 +206,16 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   }
   ++drawn_;
   if (constrained_) SLUICE_TRY(constrained_->chosen(out.token));
-  if (params_.logprobs >= 0) {
-    out.logprobs.emplace(
-        ops::logprobs_of(kept ? std::span<const float>(*kept) : logits, out.token, params_.logprobs));
-  }
+  if (params_.logprobs >= 0) out.logprobs = report(kept ? std::span<const float>(*kept) : logits, out.token);
   if (penalties_) ++seen_[out.token];
+  if (bad_words_) outputs_.push_back(out.token);
   return out;
 }
 
 std::optional<ops::Choice> Sampler::choice_elsewhere(int ahead) const {
-  if (constrained_ || biases_.size() > static_cast<size_t>(ops::kMostBiases)) return std::nullopt;
+  if (restricted() || !params_.logprob_token_ids.empty() ||
+      biases_.size() > static_cast<size_t>(ops::kMostBiases))
+    return std::nullopt;
   return choice(drawn_ + static_cast<uint64_t>(ahead));
 }
 

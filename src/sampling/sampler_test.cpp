@@ -8,6 +8,8 @@
 #include <map>
 #include <set>
 
+#include "text/tiny_tokenizers.h"
+
 namespace sluice::sampling {
 namespace {
 
@@ -420,6 +422,11 @@ TEST(Params, AreRefusedByNameWhenOutOfRange) {
       {{.stop = std::vector<std::string>(65, "x")}, "stop"},
       {{.logprobs = 21}, "logprobs"},
       {{.logprobs = -2}, "logprobs"},
+      {{.bad_words = {"a", ""}}, "bad_words"},
+      {{.bad_words = std::vector<std::string>(1025, "x")}, "bad_words"},
+      {{.allowed_token_ids = std::vector<int32_t>()}, "allowed_token_ids"},
+      {{.logprob_token_ids = {1}}, "logprob_token_ids"},
+      {{.logprobs = 0, .logprob_token_ids = std::vector<int32_t>(129)}, "logprob_token_ids"},
   };
   for (const BadParams& b : bad) {
     const Status status = validate(b.params);
@@ -428,6 +435,96 @@ TEST(Params, AreRefusedByNameWhenOutOfRange) {
   }
   EXPECT_TRUE(validate({}).ok());
   EXPECT_TRUE(validate({.temperature = 0, .top_k = -1, .max_tokens = 0, .logprobs = 0}).ok());
+}
+
+TEST(Params, IdsBeyondTheVocabularyAreRefusedByName) {
+  EXPECT_TRUE(validate_token_ids({.stop_token_ids = {9}, .allowed_token_ids = {{0, 9}}}, 10).ok());
+  const BadParams bad[] = {
+      {{.stop_token_ids = {3, 10}}, "stop_token_ids: 10"},
+      {{.stop_token_ids = {-1}}, "stop_token_ids: -1"},
+      {{.allowed_token_ids = {{3, 10}}}, "allowed_token_ids: 10"},
+      {{.logprob_token_ids = {-7}}, "logprob_token_ids: -7"},
+  };
+  for (const BadParams& b : bad) EXPECT_THAT(validate_token_ids(b.params, 10).message(), HasSubstr(b.field));
+}
+
+TEST(Restrictions, NothingElseThanWhatIsAllowedIsChosen) {
+  EXPECT_EQ(kept({.allowed_token_ids = {{0, 4, 6, 90}}}, logs(kProbabilities)), (std::set<int32_t>{0, 4, 6}));
+  EXPECT_EQ(greedy({5, 1, 2, 9}, {.allowed_token_ids = {{1, 2}}}), 2);
+  EXPECT_EQ(greedy({5, 1, 2, 9}, {.logit_bias = {{1, 50}}, .allowed_token_ids = {{1, 2}}}), 1);
+  std::vector<float> logits = {5, 1, -INFINITY};
+  Sampler impossible({.temperature = 0, .allowed_token_ids = {{2, 7}}}, {}, {});
+  const auto none = impossible.choose(logits, 3);
+  EXPECT_EQ(none.status().code(), StatusCode::invalid_argument);
+  EXPECT_THAT(none.status().message(), HasSubstr("allowed_token_ids"));
+}
+
+// Only what completes a word is ruled out, and only behind the rest of it in the output.
+TEST(Restrictions, BadWordsNeverComeToTheirEnd) {
+  const auto words = std::make_shared<const BadWords>(BadWords::Tokens{{3}, {0, 1}, {2, 0, 2}});
+  const auto next = [&](std::vector<int32_t> outputs, std::vector<float> logits) {
+    Sampler sampler({.temperature = 0}, std::vector<int32_t>{2, 0}, outputs, {}, nullptr, words);
+    return choose(sampler, std::move(logits));
+  };
+  EXPECT_EQ(next({}, {1, 2, 3, 9}), 2) << "the word of one token, and the prompt does not count";
+  EXPECT_EQ(next({0}, {1, 8, 3, 9}), 2) << "0 1";
+  EXPECT_EQ(next({0, 2}, {1, 8, 3, 9}), 1);
+  EXPECT_EQ(next({2, 0}, {1, 2, 8, 9}), 0) << "2 0 2, and 0 1 as well";
+  EXPECT_EQ(next({0, 0}, {1, 2, 8, 9}), 2);
+  // What it chooses itself counts too.
+  Sampler sampler({.temperature = 0}, {}, {}, {}, nullptr, words);
+  std::vector<int32_t> outputs;
+  for (int i = 0; i < 6; ++i) outputs.push_back(choose(sampler, {5, 4, 3, 9}));
+  EXPECT_EQ(outputs, (std::vector<int32_t>{0, 0, 0, 0, 0, 0}));
+  for (const std::vector<float>& logits : {std::vector<float>{1, 9, 0, 0}, {1, 0, 9, 0}, {9, 0, 0, 0}})
+    outputs.push_back(choose(sampler, logits));
+  EXPECT_EQ(outputs, (std::vector<int32_t>{0, 0, 0, 0, 0, 0, 0, 2, 0}));
+  EXPECT_EQ(choose(sampler, {1, 8, 9, 0}), 0);
+}
+
+TEST(Restrictions, AreNotForChoicesMadeElsewhere) {
+  const auto words = std::make_shared<const BadWords>(BadWords::Tokens{{3}});
+  EXPECT_FALSE(Sampler({}, {}, {}, {}, nullptr, words).choice_elsewhere());
+  EXPECT_FALSE(Sampler({.allowed_token_ids = {{1}}}, {}, {}).choice_elsewhere());
+  EXPECT_FALSE(Sampler({.logprobs = 0, .logprob_token_ids = {1}}, {}, {}).choice_elsewhere());
+  EXPECT_TRUE(Sampler({.allowed_token_ids = {{1}}}, {}, {}).needs_logits());
+  EXPECT_TRUE(Sampler({.logprobs = 0}, {}, {}).choice_elsewhere());
+}
+
+TEST(BadWords, AreSpeltAsAtTheBeginAndBehindASpace) {
+  const text::Tokenizer bytes = text::tiny::make(text::tiny::byte_level_json());
+  const auto words = [&](std::vector<std::string> list) {
+    auto made = BadWords::encode(bytes, list);
+    EXPECT_TRUE(made.ok()) << made.status().message();
+    return (*made)->words();
+  };
+  const auto ids = [&](const char* text) { return *bytes.encode(text, {.add_special = false}); };
+  EXPECT_EQ(words({"wo"}), (BadWords::Tokens{ids(" wo"), ids("wo")}));
+  EXPECT_EQ(words({" wo"}), words({"wo"})) << "a space before it says no more";
+  EXPECT_EQ(words({"hello"}), (BadWords::Tokens{ids("hello")})) << "behind a space it is spelt alike";
+  EXPECT_EQ(words({" "}).back(), ids(" "));
+  const auto special = words({"<|user|>"}).back();
+  ASSERT_EQ(special.size(), 1u);
+  EXPECT_TRUE(bytes.is_special(special[0]));
+}
+
+TEST(Logprobs, OfChosenIdsTakeThePlaceOfTheMostLikely) {
+  const std::vector<double> p = softmax(kLogits);
+  Sampler sampler(
+      {.temperature = 0, .allowed_token_ids = {{5}}, .logprobs = 2, .logprob_token_ids = {7, 5, 2, 500}}, {},
+      {});
+  std::vector<float> logits = kLogits;
+  const auto sample = sampler.choose(logits, static_cast<int32_t>(logits.size()));
+  ASSERT_TRUE(sample.ok() && sample->logprobs);
+  const auto& top = sample->logprobs->top;
+  ASSERT_EQ(top.size(), 4u);
+  for (size_t i = 0; i < 3; ++i) {
+    const int32_t id = std::vector<int32_t>{7, 5, 2}[i];
+    EXPECT_EQ(top[i].first, id);
+    EXPECT_NEAR(static_cast<double>(top[i].second), std::log(p[static_cast<size_t>(id)]), 1e-6);
+  }
+  EXPECT_EQ(top[1].second, sample->logprobs->logprob) << "the very same number";
+  EXPECT_EQ(top[3].second, -INFINITY) << "padding";
 }
 
 TEST(LogitBias, MovesTheChoiceAndNotTheReportedLogprobs) {

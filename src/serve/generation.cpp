@@ -98,6 +98,7 @@ void Generation::submit(const std::shared_ptr<Mailbox>& mailbox) {
     if (call_.sampling.seed)
       request.core.sampling.seed = *call_.sampling.seed + i % static_cast<size_t>(call_.n);
     request.core.constraint = call_.constraint;
+    request.core.bad_words = call_.bad_words;
     request.core.priority = call_.priority;
     request.core.salt = call_.salt;
     if (call_.prompt_logprobs >= 0) {

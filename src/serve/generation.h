@@ -36,10 +36,12 @@ struct Call {
   SamplingParams sampling;
   std::shared_ptr<const sampling::Constraint> constraint;  // what the output must match, if anything
   std::optional<ToolUse> tools;                            // `constraint` is their grammar
+  std::shared_ptr<const sampling::BadWords> bad_words;     // sampling.bad_words, if any
   int n = 1;
   bool stream = false, include_usage = false, continuous_usage = false;
-  bool obfuscate = false;  // pad what is streamed, so that its size says less about its text
-  bool echo = false;
+  bool obfuscate = false;   // pad what is streamed, so that its size says less about its text
+  bool echo = false;        // of completions: their prompts
+  std::string echoed_text;  // of chats: the message that the answer goes on with
   int prompt_logprobs = -1;  // alternatives for each prompt token; -1: none
   bool skip_special_tokens = true, include_stop = false;
   bool return_token_ids = false, tokens_as_ids = false;

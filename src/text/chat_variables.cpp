@@ -61,7 +61,7 @@ Result<Json> chat_variables(Json chat, const Json& special_tokens) {
 Status check_template_kwargs(const Json& kwargs) {
   if (!kwargs.is_object()) return invalid_argument("expected an object");
   for (const auto& [key, value] : kwargs.items()) {
-    if (key == "messages" || key == "tools")
+    if (key == "messages" || key == "tools" || key == "continue_final_message")
       return invalid_argument("\"{}\" is a field of the request itself; give it there", key);
     if (jinja::is_special_token(key))
       return invalid_argument("\"{}\" is the name of a special token, which only the model sets", key);

@@ -1,6 +1,7 @@
 #include "tools/request_json.h"
 
 #include "base/fields.h"
+#include "sampling/request_fields.h"
 #include "sampling/structured_json.h"
 
 namespace sluice::tools {
@@ -31,18 +32,13 @@ class Members {
 };
 
 Status read_sampling(Members& m, const Json& request, const std::string& where, SamplingParams& s) {
-  SLUICE_TRY(m.read("temperature", s.temperature));
-  SLUICE_TRY(m.read("top_k", s.top_k));
-  SLUICE_TRY(m.read("top_p", s.top_p));
-  SLUICE_TRY(m.read("min_p", s.min_p));
-  SLUICE_TRY(m.read("repetition_penalty", s.repetition_penalty));
-  SLUICE_TRY(m.read("presence_penalty", s.presence_penalty));
-  SLUICE_TRY(m.read("frequency_penalty", s.frequency_penalty));
+  Status status;
+  sampling::for_each_request_field(s, [&](const char* name, auto& field) {
+    if (status.ok()) status = m.read(name, field);
+  });
+  SLUICE_TRY(status);
   SLUICE_TRY(m.read("seed", s.seed));
   SLUICE_TRY(m.read("max_tokens", s.max_tokens));
-  SLUICE_TRY(m.read("min_tokens", s.min_tokens));
-  SLUICE_TRY(m.read("stop_token_ids", s.stop_token_ids));
-  SLUICE_TRY(m.read("ignore_eos", s.ignore_eos));
   SLUICE_TRY(m.read("logprobs", s.logprobs));
   if (request.contains("stop") && request["stop"].is_string()) {
     Json ignored;
@@ -78,17 +74,21 @@ Result<ParsedRequest> parse_request(const Json& request, const SamplingParams& d
   SLUICE_TRY(m.read("priority", out.priority));
   std::optional<std::string> prompt;
   Json messages, tools, kwargs;
+  bool continues = false;
   SLUICE_TRY(m.read("prompt", prompt));
   SLUICE_TRY(m.read("messages", messages));
   SLUICE_TRY(m.read("tools", tools));
   SLUICE_TRY(m.read("chat_template_kwargs", kwargs));
+  SLUICE_TRY(m.read("continue_final_message", continues));
   SLUICE_TRY(m.read("input_ids", out.prompt_ids));
   SLUICE_TRY(m.refuse_rest());
   const int given = int{prompt.has_value()} + int{!messages.is_null()} + int{!out.prompt_ids.empty()};
   if (given != 1)
     return invalid_argument("{}: give exactly one of \"prompt\", \"messages\" and \"input_ids\"", where);
-  if (messages.is_null() && !(tools.is_null() && kwargs.is_null())) {
-    return invalid_argument("{}: \"tools\" and \"chat_template_kwargs\" belong to \"messages\"", where);
+  if (messages.is_null() && !(tools.is_null() && kwargs.is_null() && !continues)) {
+    return invalid_argument(
+        "{}: \"tools\", \"chat_template_kwargs\" and \"continue_final_message\" belong to \"messages\"",
+        where);
   }
   if (prompt) {
     auto ids = codec.encode_prompt(*prompt, true);
@@ -99,6 +99,7 @@ Result<ParsedRequest> parse_request(const Json& request, const SamplingParams& d
     SLUICE_TRY(text::check_template_kwargs(variables).with_context(where + ": chat_template_kwargs"));
     variables["messages"] = std::move(messages);
     if (!tools.is_null()) variables["tools"] = std::move(tools);
+    if (continues) variables["continue_final_message"] = true;
     auto ids = codec.encode_chat(std::move(variables));
     if (!ids.ok()) return ids.status().with_context(where);
     out.prompt_ids = *std::move(ids);

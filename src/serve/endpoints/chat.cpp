@@ -15,18 +15,27 @@ void read_logprobs(Fields& fields, SamplingParams& s) {
   if (wanted) s.logprobs = top;
 }
 
+// What the answer follows, where that is an answer too.
+std::string text_of_last_answer(const Json& messages) {
+  const Json& last = messages.back();
+  return last["role"] == "assistant" && last["content"].is_string() ? last["content"].get<std::string>() : "";
+}
+
 std::unique_ptr<Formatter> read_chat(Fields& fields, App& app, Call& call, Constraint& constraint) {
   read_logprobs(fields, call.sampling);
   read_format(fields, constraint);
   read_tools(fields, constraint);
   fields.unsupported("functions", "is superseded; use tools");
   fields.unsupported("function_call", "is superseded; use tool_choice");
-  fields.unsupported("echo", "is not supported for chats");
+  bool echo = false;
+  fields.read("echo", echo);
   fields.read("prompt_logprobs", call.prompt_logprobs, 0, 20);
   if (call.stream && call.prompt_logprobs >= 0)
     fields.fail("prompt_logprobs", "is not supported with stream");
   const engine::Codec& codec = app.engine()->codec();
-  encode_conversation(fields, codec, read_conversation(fields, codec), "messages", call);
+  Json conversation = read_conversation(fields, codec);
+  if (echo && !fields.error()) call.echoed_text = text_of_last_answer(conversation["messages"]);
+  encode_conversation(fields, codec, std::move(conversation), "messages", call);
   return chat_formatter(call.stream);
 }
 
@@ -49,7 +58,7 @@ Reply render_chat(App& app, HttpRequest& request) {
   Json conversation = read_conversation(fields, codec);
   if (fields.error()) return error_response(*fields.error());
   const auto rendered = codec.render_chat(std::move(conversation));
-  if (!rendered.ok()) return error_response(from_status(rendered.status(), "messages"));
+  if (!rendered.ok()) return error_response(conversation_error(rendered.status(), "messages"));
   const auto ids = codec.encode_rendered(*rendered);
   if (!ids.ok()) return error_response(from_status(ids.status(), "messages"));
   HttpResponse out;

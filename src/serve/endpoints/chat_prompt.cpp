@@ -38,9 +38,9 @@ Json read_conversation(Fields& fields, const engine::Codec& codec, Json (*read)(
   if (fields.read("reasoning_effort", effort)) variables["reasoning_effort"] = effort;
   variables["messages"] = read(fields, knows_developer(codec));
   if (const Json& tools = fields.get("tools"); !tools.empty()) variables["tools"] = template_tools(tools);
-  bool prompt = true;
-  if (fields.read("add_generation_prompt", prompt)) variables["add_generation_prompt"] = prompt;
-  fields.unsupported("continue_final_message", "is not supported");
+  bool flag = false;
+  if (fields.read("add_generation_prompt", flag)) variables["add_generation_prompt"] = flag;
+  if (fields.read("continue_final_message", flag)) variables["continue_final_message"] = flag;
   fields.unsupported("chat_template", "a request cannot bring a template of its own");
   fields.unsupported("documents", "is not supported");
   return variables;
@@ -50,8 +50,13 @@ void encode_conversation(Fields& fields, const engine::Codec& codec, Json conver
                          Call& call) {
   if (fields.error()) return;
   auto ids = codec.encode_chat(std::move(conversation));
-  if (!ids.ok()) return fields.adopt(from_status(ids.status(), field));
+  if (!ids.ok()) return fields.adopt(conversation_error(ids.status(), field));
   call.prompts.push_back({*std::move(ids), ""});
+}
+
+ApiError conversation_error(const Status& status, const char* field) {
+  constexpr const char* kContinue = "continue_final_message";
+  return from_status(status, status.message().starts_with(kContinue) ? kContinue : field);
 }
 
 }  // namespace sluice::serve

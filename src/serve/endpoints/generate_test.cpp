@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "serve/testing/tiny_server.h"
 
 namespace sluice::serve {
@@ -254,6 +256,74 @@ TEST(Completions, LongPromptsAreCutWhereThatIsAsked) {
               "truncate_prompt_tokens");
 }
 
+// All that can end a text ends it at once: it ends once.
+TEST(Completions, SeveralEndsAtOnceAreOne) {
+  for (const char* ends :
+       {R"("stop":"&","max_tokens":1)", R"("stop":"&","stop_token_ids":[5],"max_tokens":1)",
+        R"("stop":"&","stop_token_ids":[5],"max_tokens":1,"include_stop_str_in_output":true)",
+        R"("stop":["&&","&"],"max_tokens":2)", R"("guided_choice":["&"],"stop":"&","max_tokens":1)"}) {
+    const Response r = real_server().post(
+        "/v1/completions", R"({"prompt":"hello","temperature":0,"logit_bias":{"5":100},"stream":true,)" +
+                               std::string(ends) + "}");
+    ASSERT_EQ(r.status, 200) << r.body;
+    const auto events = r.events();
+    int reasons = 0;
+    for (size_t i = 0; i + 1 < events.size(); ++i) {
+      const Json choice = (*parse_json(events[i], "chunk"))["choices"][0];
+      EXPECT_EQ(reasons, 0) << "nothing follows the end: " << ends;
+      if (choice["finish_reason"].is_null()) continue;
+      ++reasons;
+      EXPECT_EQ(choice["finish_reason"], "stop") << ends;
+    }
+    EXPECT_EQ(reasons, 1) << ends;
+    EXPECT_EQ(std::count(events.begin(), events.end(), "[DONE]"), 1) << ends;
+    EXPECT_EQ(events.back(), "[DONE]") << ends;
+  }
+}
+
+// Cached prefixes are shared among equal salts, change nothing, and outlive those that were given up.
+TEST(Completions, ACachedPrefixChangesNothingAndKeepsToItsSalt) {
+  const std::string prompt(100, 'p');
+  const auto body = [&](const std::string& salt, const std::string& extra) {
+    return R"({"temperature":0,"prompt":")" + prompt + R"(","cache_salt":")" + salt + "\"," + extra + "}";
+  };
+  const auto run = [&](const std::string& salt) {
+    const Json json = real_server().post("/v1/completions", body(salt, R"("max_tokens":12)")).json();
+    return std::pair(json["choices"][0]["text"].get<std::string>(),
+                     json["usage"]["prompt_tokens_details"]["cached_tokens"].get<int>());
+  };
+  const auto [text, none] = run("a");
+  EXPECT_EQ(none, 0);
+  const auto again = run("a"), other = run("b");
+  EXPECT_EQ(again.first, text);
+  EXPECT_GE(again.second, 80);
+  EXPECT_EQ(other, std::pair(text, 0));
+  {
+    auto leaves = real_server().client();
+    leaves.send(testing::post_bytes("/v1/completions",
+                                    body("c", R"("stream":true,"ignore_eos":true,"n":3,"max_tokens":900)")));
+    ASSERT_TRUE(leaves.receive_until("data: "));
+  }
+  ASSERT_TRUE(real_server().becomes_idle());
+  const auto after = run("c");
+  EXPECT_EQ(after.first, text);
+  EXPECT_GE(after.second, 80) << "its pages were whole";
+}
+
+TEST(Requests, OfOneIdDoNotMeet) {
+  std::vector<testing::Client> clients;
+  for (const int tokens : {3, 7, 5}) {
+    clients.push_back(null_server().client());
+    clients.back().send(testing::post_bytes(
+        "/v1/completions", fmt::format(R"({{"prompt":"a","request_id":"same","max_tokens":{}}})", tokens)));
+  }
+  for (const int tokens : {3, 7, 5}) {
+    const Json json = clients[static_cast<size_t>(tokens == 3 ? 0 : tokens == 7 ? 1 : 2)].receive().json();
+    EXPECT_EQ(json["id"], "cmpl-same");
+    EXPECT_EQ(json["usage"]["completion_tokens"], tokens);
+  }
+}
+
 TEST(Completions, TheTokenThatStoppedThemIsNamed) {
   const auto run = [&](const std::string& extra) {
     return real_server()
@@ -265,6 +335,134 @@ TEST(Completions, TheTokenThatStoppedThemIsNamed) {
   EXPECT_EQ(stopped["stop_reason"], 5);
   EXPECT_EQ(stopped["text"], "");
   EXPECT_TRUE(run(R"("ignore_eos":true)")["stop_reason"].is_null());
+}
+
+TEST(Completions, WhatMayNotBeWrittenIsNot) {
+  const auto run = [&](const std::string& extra) {
+    const Response r = real_server().post(
+        "/v1/completions", R"({"prompt":"hello","max_tokens":60,"ignore_eos":true,"seed":4,)" + extra + "}");
+    EXPECT_EQ(r.status, 200) << r.body;
+    return r.json();
+  };
+  for (const Json& choice : run(R"("n":2,"allowed_token_ids":[5,6,7])")["choices"])
+    EXPECT_EQ(choice["text"].get<std::string>().find_first_not_of("&'("), std::string::npos) << choice;
+  // What is allowed goes before what is liked.
+  EXPECT_EQ(run(R"("allowed_token_ids":[5],"logit_bias":{"9":100})")["choices"][0]["text"],
+            std::string(60, '&'));
+  const std::string text = run(R"("temperature":0)")["choices"][0]["text"];
+  const std::vector<std::string> words = {text.substr(0, 1), text.substr(20, 2), text.substr(40, 3)};
+  for (const char* sampling : {R"("temperature":0)", R"("temperature":2)"}) {
+    const std::string without =
+        run(std::string(sampling) + R"(,"bad_words":)" + dump_json(Json(words)))["choices"][0]["text"];
+    for (const std::string& word : words) EXPECT_EQ(without.find(word), std::string::npos) << word;
+  }
+  // Nothing is left: the request ends with the reason.
+  const Response none = real_server().post(
+      "/v1/completions", R"({"prompt":"hello","allowed_token_ids":[5],"guided_choice":["yes"]})");
+  EXPECT_EQ(none.status, 400) << none.body;
+  EXPECT_THAT(none.body, HasSubstr("allowed_token_ids"));
+}
+
+TEST(Chat, LogprobsOfGivenTokensTakeThePlaceOfTheMostLikely) {
+  const auto run = [&](const std::string& extra) {
+    const Response r = real_server().post(
+        "/v1/chat/completions",
+        R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":2,"temperature":0,"logprobs":true,)" +
+            extra + "}");
+    EXPECT_EQ(r.status, 200) << r.body;
+    return r.json()["choices"][0]["logprobs"]["content"];
+  };
+  const Json most = run(R"("top_logprobs":20)"),
+             given = run(R"("top_logprobs":2,"logprob_token_ids":[40,5,6])");
+  std::map<std::string, double> known;
+  for (const Json& entry : most[0]["top_logprobs"]) known[entry["token"]] = entry["logprob"];
+  ASSERT_EQ(given.size(), 2u);
+  for (const Json& token : given) {
+    ASSERT_EQ(token["top_logprobs"].size(), 3u);
+    const char* spelt[] = {"I", "&", "'"};
+    for (size_t i = 0; i < 3; ++i) EXPECT_EQ(token["top_logprobs"][i]["token"], spelt[i]);
+  }
+  for (const Json& entry : given[0]["top_logprobs"]) {
+    if (const auto found = known.find(entry["token"]); found != known.end()) {
+      EXPECT_NEAR(entry["logprob"].get<double>(), found->second, 1e-5);
+    }
+  }
+  EXPECT_EQ(given[0]["logprob"], most[0]["logprob"]);
+}
+
+TEST(Chat, TheLastMessageCanBeGoneOnWith) {
+  const std::string talk =
+      R"({"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Well "}],)"
+      R"("continue_final_message":true,"max_tokens":4,"temperature":0)";
+  const Json rendered = null_server().post("/v1/chat/completions/render", talk + "}").json();
+  EXPECT_EQ(rendered["prompt"], "user: hi<|end|>assistant: Well ");
+  EXPECT_EQ(null_server().post("/tokenize", talk + "}").json()["tokens"], rendered["token_ids"]);
+  const Json plain = real_server()
+                         .post("/v1/completions", R"({"max_tokens":4,"temperature":0,"prompt":)" +
+                                                      dump_json(rendered["token_ids"]) + "}")
+                         .json()["choices"][0];
+  const Json chat = real_server().post("/v1/chat/completions", talk + "}").json()["choices"][0];
+  EXPECT_EQ(chat["message"]["content"], plain["text"]);
+  const std::string echoed = "Well " + plain["text"].get<std::string>();
+  EXPECT_EQ(real_server()
+                .post("/v1/chat/completions", talk + R"(,"echo":true})")
+                .json()["choices"][0]["message"]["content"],
+            echoed);
+  std::string streamed;
+  const auto events =
+      real_server().post("/v1/chat/completions", talk + R"(,"echo":true,"stream":true})").events();
+  for (size_t i = 0; i + 1 < events.size(); ++i)
+    streamed += (*parse_json(events[i], "chunk"))["choices"][0]["delta"].value("content", "");
+  EXPECT_EQ(streamed, echoed);
+  // Only an assistant's message is echoed.
+  const std::string question =
+      R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":2,"temperature":0,"seed":1)";
+  EXPECT_EQ(real_server()
+                .post("/v1/chat/completions", question + R"(,"echo":true})")
+                .json()["choices"][0]["message"],
+            real_server().post("/v1/chat/completions", question + "}").json()["choices"][0]["message"]);
+  const Response none = null_server().post(
+      "/v1/chat/completions",
+      R"({"messages":[{"role":"assistant","content":null}],"continue_final_message":true})");
+  EXPECT_EQ(none.status, 400);
+  EXPECT_EQ(none.json()["error"]["param"], "continue_final_message") << none.body;
+}
+
+TEST(Completions, TagsHoldWhatTheyAreMeantTo) {
+  const std::string tags =
+      R"({"type":"structural_tag","triggers":["<"],"structures":[{"begin":"<n>","schema":{"enum":[1,22]},"end":"</n>"}]})";
+  const auto run = [&](const std::string& extra) {
+    const Response r = real_server().post(
+        "/v1/completions",
+        R"({"prompt":"hello","max_tokens":120,"seed":4,"logit_bias":{"27":4},)" + extra + "}");
+    EXPECT_EQ(r.status, 200) << r.body;
+    return r.json()["choices"][0];
+  };
+  for (const std::string& field :
+       {R"("structured_outputs":{"structural_tag":)" + tags + "}", R"("response_format":)" + tags,
+        R"("structured_outputs":{"structural_tag":)" + dump_json(Json(tags)) + "}"}) {
+    const std::string text = run(field)["text"];
+    int begun = 0;
+    for (size_t at = text.find('<'); at != std::string::npos; at = text.find('<', at + 1)) {
+      const std::string rest = text.substr(at);
+      const auto fits = [&](const std::string& whole) {
+        return whole.substr(0, rest.size()) == rest.substr(0, whole.size());
+      };
+      EXPECT_TRUE(fits("<n>1</n>") || fits("<n>22</n>") || fits("</n>")) << text;
+      begun += rest.starts_with("<n>");
+    }
+    EXPECT_GT(begun, 2) << text;
+  }
+  const Json one = run(
+      R"("response_format":{"type":"structural_tag","format":{"type":"triggered_tags","triggers":["<"],"at_least_one":true,
+      "stop_after_first":true,"tags":[{"begin":"<n>","content":{"type":"regex","pattern":"[ab]{3}"},"end":"</n>"}]}})");
+  EXPECT_THAT(one["text"].get<std::string>(), ::testing::MatchesRegex("<n>[ab][ab][ab]</n>"));
+  EXPECT_EQ(one["finish_reason"], "stop");
+}
+
+TEST(Completions, AnIdOfTheClientsOwnIsKept) {
+  EXPECT_EQ(null_server().post("/v1/completions", R"({"prompt":"a","request_id":"mine-1"})").json()["id"],
+            "cmpl-mine-1");
 }
 
 TEST(Requests, EveryBadFieldIsNamed) {
@@ -316,7 +514,22 @@ TEST(Requests, EveryBadFieldIsNamed) {
       {R"("tools":[{"type":"function","function":{"name":"a"}}],"tool_choice":{"type":"function","function":{"name":"b"}}})",
        "tool_choice"},
       {R"("modalities":["audio"])", "modalities"},
-      {R"("continue_final_message":true)", "continue_final_message"},
+      {R"("continue_final_message":true,"add_generation_prompt":true)", "continue_final_message"},
+      {R"("continue_final_message":"yes")", "continue_final_message"},
+      {R"("chat_template_kwargs":{"continue_final_message":true})", "chat_template_kwargs"},
+      {R"("bad_words":"a")", "bad_words"},
+      {R"("bad_words":[""])", "bad_words"},
+      {R"("bad_words":[5])", "bad_words"},
+      {R"("allowed_token_ids":[])", "allowed_token_ids"},
+      {R"("allowed_token_ids":[1,128])", "allowed_token_ids"},
+      {R"("allowed_token_ids":[-1])", "allowed_token_ids"},
+      {R"("allowed_token_ids":5)", "allowed_token_ids"},
+      {R"("logprob_token_ids":[5])", "logprob_token_ids"},
+      {R"("logprobs":true,"logprob_token_ids":[128])", "logprob_token_ids"},
+      {R"("structured_outputs":{"structural_tag":"x"})", "structured_outputs"},
+      {R"("structured_outputs":{"structural_tag":{"format":{"type":"token"}}})", "structured_outputs"},
+      {R"("response_format":{"type":"structural_tag","triggers":["a"]})", "response_format"},
+      {R"("request_id":"two words")", "request_id"},
       {R"("priority":"high")", "priority"},
       {R"("chat_template_kwargs":5)", "chat_template_kwargs"},
       {R"("chat_template_kwargs":{"bos_token":"<|end|>"})", "chat_template_kwargs"},

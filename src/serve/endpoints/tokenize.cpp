@@ -65,7 +65,7 @@ Reply tokenize(App& app, HttpRequest& request) {
     if (!fields.error()) ids = tokenizer.encode(prompt, {.add_special = special});
   }
   if (fields.error()) return error_response(*fields.error());
-  if (!ids.ok()) return error_response(from_status(ids.status(), "prompt"));
+  if (!ids.ok()) return error_response(conversation_error(ids.status(), "prompt"));
   HttpResponse out;
   out.body = dump_json({{"count", ids->size()},
                         {"max_model_len", app.engine()->max_total_tokens()},

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <ctime>
 
+#include "sampling/request_fields.h"
+
 namespace sluice::serve {
 namespace {
 
@@ -28,11 +30,6 @@ void read_stop(Fields& fields, SamplingParams& s) {
   } else {
     fields.read("stop", s.stop);
   }
-  if (s.stop.size() > 64)
-    fields.fail("stop", fmt::format("{} strings; at most 64 are allowed", s.stop.size()));
-  for (const std::string& text : s.stop) {
-    if (text.empty()) fields.fail("stop", "an empty string would end every text at once");
-  }
 }
 
 void read_logit_bias(Fields& fields, int64_t vocab, SamplingParams& s) {
@@ -55,27 +52,10 @@ void read_logit_bias(Fields& fields, int64_t vocab, SamplingParams& s) {
 }
 
 void read_sampling(Fields& fields, int64_t vocab, SamplingParams& s) {
-  constexpr float kHuge = 1e30f;
-  fields.read("temperature", s.temperature, 0, 100);
-  fields.read("top_p", s.top_p, 0, 1);
+  sampling::for_each_request_field(s, [&](const char* name, auto& field) { fields.read(name, field); });
   if (s.top_p == 0) s.top_p = 1e-6f;  // the most likely token alone
-  fields.read("top_k", s.top_k, -1, std::numeric_limits<int32_t>::max());
-  fields.read("min_p", s.min_p, 0, 1);
-  fields.read("repetition_penalty", s.repetition_penalty, -kHuge, kHuge);
-  if (!(s.repetition_penalty > 0 && s.repetition_penalty <= 100))
-    fields.fail("repetition_penalty",
-                fmt::format("{} is out of range; expected more than 0, at most 100", s.repetition_penalty));
-  fields.read("presence_penalty", s.presence_penalty, -2, 2);
-  fields.read("frequency_penalty", s.frequency_penalty, -2, 2);
   int64_t seed = 0;
   if (fields.read("seed", seed)) s.seed = static_cast<uint64_t>(seed);
-  fields.read("min_tokens", s.min_tokens, 0, std::numeric_limits<int32_t>::max());
-  fields.read("ignore_eos", s.ignore_eos);
-  fields.read("stop_token_ids", s.stop_token_ids);
-  for (const int32_t id : s.stop_token_ids) {
-    if (id < 0 || id >= vocab)
-      fields.fail("stop_token_ids", fmt::format("{} is not a token id below {}", id, vocab));
-  }
   read_stop(fields, s);
   read_logit_bias(fields, vocab, s);
 }
@@ -92,23 +72,26 @@ void read_stream(Fields& fields, Call& call) {
   fields.adopt(inner.error());
 }
 
+// An id that the client brings becomes part of the call's.
+void read_id(Fields& fields, const CallKind& kind, Call& call) {
+  std::string id;
+  if (!fields.read("request_id", id)) return;
+  const bool plain = std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c <= '~'; });
+  if (id.empty() || id.size() > 128 || !plain)
+    return fields.fail("request_id", "expected 1 to 128 printable characters");
+  call.id = kind.id_prefix + id;
+}
+
 // Fields that OpenAI's clients send and that change nothing here.
 void accept_without_effect(Fields& fields) {
-  for (const char* name :
-       {"user", "metadata", "service_tier", "prompt_cache_key", "safety_identifier", "verbosity",
-        "prediction", "prompt_cache_options", "prompt_cache_retention", "moderation", "request_id",
-        "spaces_between_special_tokens", "web_search_options", "store"})
+  for (const char* name : {"user", "metadata", "service_tier", "prompt_cache_key", "safety_identifier",
+                           "verbosity", "prediction", "prompt_cache_options", "prompt_cache_retention",
+                           "moderation", "spaces_between_special_tokens", "web_search_options", "store"})
     fields.get(name);
   const Json& modalities = fields.get("modalities");
   if (modalities.is_array() && std::find(modalities.begin(), modalities.end(), "audio") != modalities.end())
     fields.fail("modalities", "audio is not supported", "unsupported_parameter");
   fields.unsupported("audio", "audio is not supported");
-}
-
-void refuse_what_is_not_there(Fields& fields) {
-  for (const char* name : {"bad_words", "allowed_token_ids", "logprob_token_ids"})
-    fields.unsupported(name, "is not supported");
-  fields.unsupported("use_beam_search", "beam search is not supported");
 }
 
 // Sampling, stopping, streaming, priority and timeout; and everything that is accepted and has no effect.
@@ -140,8 +123,9 @@ void read_call(Fields& fields, App& app, const HttpRequest& request, const CallK
   fields.read("priority", call.priority, -kHighestPriority, kHighestPriority);
   fields.read("timeout", call.timeout, 0, 1e9);
   fields.read("cache_salt", call.salt);
+  read_id(fields, kind, call);
   accept_without_effect(fields);
-  refuse_what_is_not_there(fields);
+  fields.unsupported("use_beam_search", "beam search is not supported");
 }
 
 void truncate_prompts(const App& app, Call& call) {
@@ -181,10 +165,12 @@ void finish_call(Fields& fields, const App& app, Call& call) {
         "context_length_exceeded");
   }
   if (call.sampling.max_tokens < 0) call.sampling.max_tokens = limit - static_cast<int>(longest);
-  if (call.sampling.min_tokens > call.sampling.max_tokens)
-    fields.fail("min_tokens", fmt::format("{} is more than max_tokens, {}", call.sampling.min_tokens,
-                                          call.sampling.max_tokens));
-  if (const Status status = validate(call.sampling); !status.ok()) fields.fail("", status.message());
+  fields.adopt(validate(call.sampling));
+  fields.adopt(sampling::validate_token_ids(call.sampling, app.engine()->model().spec().vocab));
+  if (fields.error() || call.sampling.bad_words.empty()) return;
+  auto bad_words = app.engine()->codec().encode_bad_words(call.sampling.bad_words);
+  if (!bad_words.ok()) return fields.adopt(bad_words.status());
+  call.bad_words = *std::move(bad_words);
 }
 
 }  // namespace

@@ -34,7 +34,11 @@ class ChatFormatter : public ChoicesFormatter {
   void chunk(const Generation& g, Choice& choice, const engine::TextEvent& event,
              const std::vector<ToolCallDelta>& calls, std::string& out) override {
     if (calls.empty() && !worth_a_chunk(g, event)) return;
-    if (!std::exchange(choice.begun, true)) delta(g, choice, {}, R"("role":"assistant","content":"")", out);
+    if (!std::exchange(choice.begun, true)) {
+      delta(g, choice, {}, R"("role":"assistant","content":"")", out);
+      if (const std::string& echoed = g.call().echoed_text; !echoed.empty())
+        delta(g, choice, {}, content_delta(echoed), out);
+    }
     engine::TextEvent rest = event;  // its token and log-probabilities go with the first delta
     rest.finish.reset();
     const auto write = [&](const std::string& text) {
@@ -62,7 +66,7 @@ class ChatFormatter : public ChoicesFormatter {
         logprobs = {{"content", std::move(content)}, {"refusal", nullptr}};
       }
       Json entry = {{"index", choice.index},
-                    {"message", message(choice)},
+                    {"message", message(g, choice)},
                     {"logprobs", std::move(logprobs)},
                     {"finish_reason", finish_reason(choice)},
                     {"stop_reason", stop_reason(g, choice)}};
@@ -76,10 +80,11 @@ class ChatFormatter : public ChoicesFormatter {
   }
 
  private:
-  static Json message(const Choice& choice) {
-    Json out = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+  static Json message(const Generation& g, const Choice& choice) {
+    const std::string text = g.call().echoed_text + choice.text;
+    Json out = {{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
     if (choice.calls.empty()) return out;
-    if (choice.text.empty()) out["content"] = nullptr;
+    if (text.empty()) out["content"] = nullptr;
     for (const ToolCall& call : choice.calls)
       out["tool_calls"].push_back({{"id", call.id},
                                    {"type", "function"},

@@ -34,8 +34,8 @@ class Fields {
   }
   bool has(const char* name) { return !get(name).is_null(); }
 
-  /// Reads bool, integers, floating point, std::string and vectors of them; absent and null leave `out` as it
-  /// is. False if there was nothing to read.
+  /// Reads bool, integers, floating point, std::string, vectors of them and optional ones; absent and null
+  /// leave `out` as it is. False if there was nothing to read.
   template <typename T>
   bool read(const char* name, T& out) {
     const Json& value = get(name);
@@ -107,6 +107,8 @@ class Fields {
     } else if constexpr (std::is_same_v<T, std::string>) {
       if (!value.is_string()) return "a string";
       out = value.get<std::string>();
+    } else if constexpr (requires { out.has_value(); }) {
+      return convert(value, out.emplace());
     } else {
       if (!value.is_array()) return "an array";
       std::vector<typename T::value_type> items;
