@@ -149,6 +149,28 @@ TEST(Scheduler, DecodesFirstAndFillsTheStepWithPrefill) {
   EXPECT_THAT(scheduler.validate(), IsEmpty());
 }
 
+TEST(Scheduler, ALongPromptComesInBesideEveryRunningStream) {
+  constexpr int kStreams = 64, kPrompt = 4000, kPrefill = 100;
+  Scheduler scheduler = make(
+      {.max_num_seqs = kStreams + 1, .max_batched_tokens = 2048, .mixed_prefill_tokens = 512}, pages(3000));
+  for (int32_t i = 0; i < kStreams; ++i) {
+    Request stream = prompt(8, i + 10);
+    stream.max_tokens = 100;
+    stream.ignore_eos = true;
+    must_add(scheduler, std::move(stream));
+  }
+  step(scheduler, 5);
+  const SequenceId late = must_add(scheduler, prompt(kPrompt, 1));
+  int steps = 0;
+  for (bool begun = false; !begun; ++steps) {
+    const StepPlan plan = scheduler.plan(kPrefill);
+    ASSERT_EQ(plan.num_decodes, kStreams) << "nobody waits for the prompt";
+    EXPECT_LE(plan.num_tokens() - plan.num_decodes, kPrefill);
+    for (const Update& update : scheduler.commit(answer(plan, 5))) begun |= update.id == late;
+  }
+  EXPECT_EQ(steps, kPrompt / kPrefill) << "and it comes in as fast as it may";
+}
+
 TEST(Scheduler, HigherPriorityIsAdmittedFirst) {
   Scheduler scheduler = make({.max_num_seqs = 1, .preemption = false});
   must_add(scheduler, prompt(3, 1));

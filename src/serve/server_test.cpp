@@ -1,9 +1,13 @@
 // The server against clients that are slow, rude, many or gone: each gets its answer, and nothing is left
 // over.
 #include <dirent.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <random>
@@ -15,6 +19,7 @@ namespace sluice::serve::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Never ends by itself within a test.
 const std::string kEndless = R"({"prompt":"hello","max_tokens":60000,"stream":true})";
@@ -407,6 +412,35 @@ TEST(Queue, IsBoundedAndSaysWhenToComeBack) {
   EXPECT_TRUE(small.becomes_idle());
 }
 
+// Ten times what is taken in comes at once: the rest is refused at once, and what was taken keeps its pace.
+TEST(Queue, RefusalsWaitForNobodyAndDisturbNobody) {
+  TinyServerOptions o;
+  o.max_num_seqs = 2;
+  o.core.max_waiting = 2;
+  o.core.null_step = 0.01;
+  TinyServer small(o);
+  using Clock = std::chrono::steady_clock;
+  std::vector<Client> taken;
+  for (int i = 0; i < 4; ++i) {
+    taken.push_back(small.client());
+    taken.back().send(post_bytes("/v1/completions", R"({"prompt":"hello","max_tokens":100})"));
+  }
+  for (int i = 0; i < 6000 && small.app().engine()->stats().counts.waiting < 2; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const auto began = Clock::now();
+  std::vector<double> waits;
+  for (int i = 0; i < 40; ++i) {
+    const auto asked = Clock::now();
+    EXPECT_EQ(small.post("/v1/completions", R"({"prompt":"hello","max_tokens":9})").status, 429);
+    waits.push_back(std::chrono::duration<double>(Clock::now() - asked).count());
+  }
+  std::sort(waits.begin(), waits.end());
+  EXPECT_LT(waits[waits.size() / 2], 0.05);
+  for (Client& c : taken) EXPECT_EQ(c.receive().status, 200);
+  // Two by two, a hundred steps of 10 ms each.
+  EXPECT_LT(std::chrono::duration<double>(Clock::now() - began).count(), 4);
+}
+
 TEST(Draining, RefusesNewRequestsAndLetsOldOnesEnd) {
   TinyServer going;
   Client stream = going.client();
@@ -465,6 +499,28 @@ TEST(Loading, IsAnsweredBeforeTheModelIsThere) {
   EXPECT_THAT(App::start(same).status().message(), HasSubstr("--port"));
   same.http.host = "nowhere";
   EXPECT_THAT(App::start(same).status().message(), HasSubstr("--host"));
+}
+
+// A log that is a pipe which nobody empties loses lines, and nobody waits for it, not even the end.
+TEST(AccessLog, ThatTakesNothingCostsLinesAndNoTime) {
+  const std::string path = tiny_model(256) + "/blocked.log";
+  ::unlink(path.c_str());
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const int reader = ::open(path.c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  const auto began = std::chrono::steady_clock::now();
+  {
+    TinyServerOptions o;
+    o.serve.access_log = path;
+    TinyServer logged(o);
+    Client c = logged.client();
+    for (int i = 0; i < 6000; ++i) ASSERT_EQ(c.get("/version").status, 200);
+    EXPECT_THAT(logged.get("/metrics").body,
+                Not(HasSubstr("sluice_log_lines_dropped_total{model_name=\"tiny\","
+                              "engine=\"0\"} 0\n")));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
+  ::close(reader);
 }
 
 TEST(AccessLog, HasALineForEachRequestWithoutItsText) {

@@ -249,6 +249,44 @@ TEST(Signals, AProcessThatWasStoppedGoesOn) {
   EXPECT_EQ(loaded.answer().events().back(), "[DONE]");
 }
 
+// The wall clock jumps by an hour, forth and back: no timer notices.
+TEST(Clocks, ThatJumpEndNothing) {
+  std::string library;
+  for (const char* path : {"/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+                           "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"}) {
+    if (std::filesystem::exists(path)) library = path;
+  }
+  if (library.empty()) GTEST_SKIP() << "needs libfaketime";
+  const ScratchDir dir;
+  const std::string offset = dir / "offset";
+  const auto jump = [&](const char* to) { std::ofstream(offset) << to << "\n"; };
+  jump("+0");
+  ServerProcess server({tiny_model(256), "--device", "null", "--port", "0", "--null_step_ms", "20"}, [&] {
+    ::setenv("LD_PRELOAD", library.c_str(), 1);
+    ::setenv("FAKETIME_TIMESTAMP_FILE", offset.c_str(), 1);
+    ::setenv("FAKETIME_NO_CACHE", "1", 1);
+    ::setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1", 1);
+  });
+  const auto created = [&] {
+    const Response r = server.client().post("/v1/completions", R"({"prompt":"a","max_tokens":1})");
+    EXPECT_EQ(r.status, 200) << r.body;
+    return r.json()["created"].get<int64_t>();
+  };
+  const int64_t before = created();
+  Client stream = server.client();
+  stream.send(post_bytes("/v1/completions", R"({"prompt":"a","max_tokens":50,"timeout":60,"stream":true})"));
+  ASSERT_TRUE(stream.receive_until("data: "));
+  jump("+1h");
+  EXPECT_GT(created(), before + 3000) << "the clock has jumped";
+  jump("-1h");
+  EXPECT_LT(created(), before - 3000);
+  EXPECT_EQ(server.client().get("/livez").status, 200);
+  const auto events = stream.receive().events();
+  EXPECT_EQ(events.back(), "[DONE]");
+  EXPECT_THAT(events[events.size() - 2], HasSubstr("\"length\""));
+  EXPECT_EQ(server.stop(SIGTERM).code, 0);
+}
+
 TEST(Signals, AnEngineWhoseFileIsCutShortEndsItWithASentence) {
   const ScratchDir dir;
   const std::string engine = dir / "engine";
