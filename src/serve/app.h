@@ -24,7 +24,8 @@ struct ServeOptions {
   bool strict = false;                // refuse fields that nobody knows
   bool tokenizer_info = false;
   std::optional<text::grammar::ToolDialect> tool_dialect;  // none: as the chat template shows
-  bool prometheus_needs_key = false;                       // /metrics asks for a key too
+  std::optional<bool> reasoning;      // tell thoughts from answers; none: as the chat template shows
+  bool prometheus_needs_key = false;  // /metrics asks for a key too
   size_t max_json_depth = 64;
   size_t max_json_values = 4'000'000;
   size_t stream_buffer_bytes = size_t{1} << 20;

@@ -18,9 +18,9 @@ std::function<void(int, std::span<const float>)> prompt_logprobs_into(std::share
 
 // Leaves in `event` what is no part of tool calls; adds the rest to the choice's calls and returns it.
 std::vector<ToolCallDelta> take_calls(Choice& choice, engine::TextEvent& event) {
-  if (!choice.parser) return {};
-  text::grammar::ToolDeltas deltas = choice.parser->push(event.text);
-  if (event.finish) choice.parser->finish(deltas);
+  if (!choice.call_parser) return {};
+  text::grammar::ToolDeltas deltas = choice.call_parser->push(event.text);
+  if (event.finish) choice.call_parser->finish(deltas);
   // Calls end an answer: behind one there can only be an end token that ignore_eos lets through.
   event.text = choice.calls.empty() ? std::move(deltas.content) : "";
   for (const ToolCallDelta& delta : deltas.calls) {
@@ -28,6 +28,19 @@ std::vector<ToolCallDelta> take_calls(Choice& choice, engine::TextEvent& event) 
     choice.calls.back().arguments += delta.arguments;
   }
   return std::move(deltas.calls);
+}
+
+// The same of thoughts.
+std::string take_reasoning(Choice& choice, engine::TextEvent& event) {
+  if (!choice.reasoning_parser) return "";
+  text::ReasoningParser& parser = *choice.reasoning_parser;
+  const bool thought = parser.thinking();
+  text::ReasoningParser::Parts parts = parser.push(event.text);
+  if (event.finish) parser.finish(parts);
+  choice.reasoning_tokens += event.token >= 0 && (thought || parser.thinking());
+  choice.reasoning += parts.reasoning;
+  event.text = std::move(parts.answer);
+  return std::move(parts.reasoning);
 }
 
 }  // namespace
@@ -107,11 +120,12 @@ void Generation::submit(const std::shared_ptr<Mailbox>& mailbox) {
       request.core.on_logits = prompt_logprobs_into(logprobs, prompt.ids, call_.prompt_logprobs);
       choice.prompt_logprobs = logprobs;
     }
-    // Marks of tool calls may be special tokens: the parser sees all that the constraint saw.
-    request.skip_special_tokens = call_.skip_special_tokens && !call_.tools;
+    // Marks may be special tokens: parsers see them all.
+    request.skip_special_tokens = call_.skip_special_tokens && !call_.tools && !call_.reasoning;
     if (call_.tools)
-      choice.parser.emplace(call_.constraint->automaton(), call_.tools->request, call_.tools->dialect,
-                            std::hash<std::string>()(call_.id) + i);
+      choice.call_parser.emplace(call_.constraint->automaton(), call_.tools->request, call_.tools->dialect,
+                                 std::hash<std::string>()(call_.id) + i);
+    if (call_.reasoning) choice.reasoning_parser.emplace(call_.reasoning->begun);
     request.include_stop = call_.include_stop;
     if (call_.timeout > 0)
       request.deadline = call_.arrival + std::chrono::duration_cast<Clock::duration>(
@@ -215,10 +229,12 @@ Source::Pulled Generation::pull(std::string& out) {
   inbox_->bytes = 0;
   for (Inbox::Item& item : items_) {
     Choice& choice = choices_[static_cast<size_t>(item.request)];
-    const std::vector<ToolCallDelta> calls = take_calls(choice, item.event);
+    Parts parts;
+    parts.calls = take_calls(choice, item.event);
+    parts.reasoning = take_reasoning(choice, item.event);
     take(choice, item.event);
     if (const auto error = failure(item.event)) return fail(*error, out);
-    if (call_.stream) formatter_->chunk(*this, choice, item.event, calls, out);
+    if (call_.stream) formatter_->chunk(*this, choice, item.event, parts, out);
   }
   if (unfinished_ == 0 && call_.stream) formatter_->end(*this, out);
   streamed_ = streamed_ || !out.empty();
@@ -233,6 +249,7 @@ Usage Generation::usage() const {
   Usage out;
   for (const Choice& choice : choices_) {
     out.completion += static_cast<int>(choice.tokens.size());
+    out.reasoning += choice.reasoning_tokens;
     if (choice.index % call_.n != 0) continue;
     out.prompt += static_cast<int>(call_.prompts[static_cast<size_t>(choice.prompt)].ids.size());
     out.cached += choice.cached_tokens;
@@ -257,15 +274,15 @@ std::string Generation::summary() const {
 }
 
 Reply generate(App& app, Call call, std::unique_ptr<Formatter> formatter) {
-  struct Parts {
+  struct Given {
     Call call;
     std::unique_ptr<Formatter> formatter;
   };
   // A std::function must be copyable.
-  auto parts = std::make_shared<Parts>(Parts{std::move(call), std::move(formatter)});
+  auto given = std::make_shared<Given>(Given{std::move(call), std::move(formatter)});
   Reply reply;
-  reply.start = [&app, parts](const std::shared_ptr<Mailbox>& mailbox, std::function<void()> wake) {
-    return std::make_unique<Generation>(app, std::move(parts->call), std::move(parts->formatter), mailbox,
+  reply.start = [&app, given](const std::shared_ptr<Mailbox>& mailbox, std::function<void()> wake) {
+    return std::make_unique<Generation>(app, std::move(given->call), std::move(given->formatter), mailbox,
                                         std::move(wake));
   };
   return reply;

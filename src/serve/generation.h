@@ -10,6 +10,7 @@
 #include "serve/app.h"
 #include "serve/http/mailbox.h"
 #include "text/grammar/tool_calls.h"
+#include "text/reasoning.h"
 
 namespace sluice::serve {
 
@@ -25,6 +26,18 @@ struct ToolUse {
 };
 using text::grammar::ToolCallDelta;
 
+/// The model may think before it answers.
+struct Reasoning {
+  bool begun = false;  // the prompt ends inside thoughts
+};
+
+/// What a step brought that is no part of the answer's text.
+struct Parts {
+  std::string reasoning;
+  std::vector<ToolCallDelta> calls;
+  bool empty() const { return reasoning.empty() && calls.empty(); }
+};
+
 inline constexpr int kHighestPriority = 1000;
 
 /// A call, parsed and checked.
@@ -37,11 +50,12 @@ struct Call {
   std::shared_ptr<const sampling::Constraint> constraint;  // what the output must match, if anything
   std::optional<ToolUse> tools;                            // `constraint` is their grammar
   std::shared_ptr<const sampling::BadWords> bad_words;     // sampling.bad_words, if any
+  std::optional<Reasoning> reasoning;                      // thoughts are told apart
   int n = 1;
   bool stream = false, include_usage = false, continuous_usage = false;
-  bool obfuscate = false;   // pad what is streamed, so that its size says less about its text
-  bool echo = false;        // of completions: their prompts
-  std::string echoed_text;  // of chats: the message that the answer goes on with
+  bool obfuscate = false;    // pad what is streamed, so that its size says less about its text
+  bool echo = false;         // of completions: their prompts
+  std::string echoed_text;   // of chats: the message that the answer goes on with
   int prompt_logprobs = -1;  // alternatives for each prompt token; -1: none
   bool skip_special_tokens = true, include_stop = false;
   bool return_token_ids = false, tokens_as_ids = false;
@@ -62,9 +76,12 @@ struct ToolCall {
 struct Choice {
   int prompt = 0;
   int index = 0;     // of all choices of the call
-  std::string text;  // without what is part of tool calls
+  std::string text;  // without thoughts, and what is part of tool calls
+  std::string reasoning;
   std::vector<ToolCall> calls;
-  std::optional<text::grammar::ToolCallParser> parser;  // with tools
+  std::optional<text::grammar::ToolCallParser> call_parser;  // with tools
+  std::optional<text::ReasoningParser> reasoning_parser;
+  int reasoning_tokens = 0;
   std::vector<int32_t> tokens;
   size_t text_tokens = 0;                                 // those up to the end of `text`
   std::vector<sampling::TokenLogprobs> logprobs;          // (tokens), when asked for
@@ -78,7 +95,7 @@ struct Choice {
 };
 
 struct Usage {
-  int prompt = 0, completion = 0, cached = 0;
+  int prompt = 0, completion = 0, cached = 0, reasoning = 0;
 };
 
 class Generation;
@@ -87,10 +104,10 @@ class Generation;
 class Formatter {
  public:
   virtual ~Formatter() = default;
-  /// Appends the stream's events for what a step brought to `choice`, which already holds it: `event`, of
-  /// which the text is no part of tool calls, and parts of those.
+  /// Appends the stream's events for what a step brought to `choice`, which already holds it: `event`, whose
+  /// text is the answer's, and the other `parts`.
   virtual void chunk(const Generation& call, Choice& choice, const engine::TextEvent& event,
-                     const std::vector<ToolCallDelta>& calls, std::string& out) = 0;
+                     const Parts& parts, std::string& out) = 0;
   /// Appends what ends the stream.
   virtual void end(const Generation& call, std::string& out) = 0;
   /// Appends what ends the stream after a failure.

@@ -24,7 +24,7 @@ struct ServeVerb {
   BackendOptions backend;
   RecipeOptions recipe;
   GenerationConfigOption generation_config;
-  std::string model, config, api_key_file, metrics_compat = "vllm", tool_dialect;
+  std::string model, config, api_key_file, metrics_compat = "vllm", tool_dialect, reasoning;
   serve::ServeOptions serve;
   engine::CoreOptions core{.max_waiting = 1024};
   double max_tpot_ms = 0, null_step_ms = 0;
@@ -119,6 +119,7 @@ Result<int> run(ServeVerb& o) {
   if (!o.tool_dialect.empty()) {
     SLUICE_ASSIGN(o.serve.tool_dialect, text::grammar::tool_dialect_from_name(o.tool_dialect));
   }
+  if (!o.reasoning.empty()) o.serve.reasoning = o.reasoning == "think";
   const Signals signals;
   const auto began = std::chrono::steady_clock::now();
   // The port first: one that is taken is known before weights are read, and probes get an answer meanwhile.
@@ -190,6 +191,11 @@ Run declare_serve(CLI::App& app) {
   app.add_option("--tool_call_parser", o->tool_dialect,
                  "How the model writes tool calls: hermes or llama3_json [as the chat template shows]")
       ->check(CLI::IsMember({"hermes", "llama3_json"}))
+      ->type_name("NAME");
+  app.add_option(
+         "--reasoning_parser", o->reasoning,
+         "think: what stands in <think> becomes reasoning_content; or none [as the chat template shows]")
+      ->check(CLI::IsMember({"think", "none"}))
       ->type_name("NAME");
   app.add_option("--max_waiting", o->core.max_waiting, "Requests in the queue; more get 429")
       ->check(CLI::Range(1, 1 << 20))

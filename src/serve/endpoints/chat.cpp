@@ -35,7 +35,7 @@ std::unique_ptr<Formatter> read_chat(Fields& fields, App& app, Call& call, Const
   const engine::Codec& codec = app.engine()->codec();
   Json conversation = read_conversation(fields, codec);
   if (echo && !fields.error()) call.echoed_text = text_of_last_answer(conversation["messages"]);
-  encode_conversation(fields, codec, std::move(conversation), "messages", call);
+  encode_conversation(fields, app, std::move(conversation), "messages", call);
   return chat_formatter(call.stream);
 }
 

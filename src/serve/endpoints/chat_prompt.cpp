@@ -8,6 +8,11 @@ bool knows_developer(const engine::Codec& codec) {
   return source.ok() && *source && (*source)->find("developer") != std::string::npos;
 }
 
+bool knows_reasoning(const engine::Codec& codec) {
+  const auto source = codec.chat_template_source();
+  return source.ok() && *source && text::template_has_reasoning(**source);
+}
+
 // As templates read them: in the shape of chats (responses spell them flat), parameters never absent.
 Json template_tools(Json tools) {
   for (Json& tool : tools) {
@@ -46,12 +51,17 @@ Json read_conversation(Fields& fields, const engine::Codec& codec, Json (*read)(
   return variables;
 }
 
-void encode_conversation(Fields& fields, const engine::Codec& codec, Json conversation, const char* field,
-                         Call& call) {
+void encode_conversation(Fields& fields, const App& app, Json conversation, const char* field, Call& call) {
   if (fields.error()) return;
-  auto ids = codec.encode_chat(std::move(conversation));
-  if (!ids.ok()) return fields.adopt(conversation_error(ids.status(), field));
+  const engine::Codec& codec = app.engine()->codec();
+  const bool open = conversation.value("continue_final_message", false);
+  const auto rendered = codec.render_chat(std::move(conversation));
+  if (!rendered.ok()) return fields.adopt(conversation_error(rendered.status(), field));
+  auto ids = codec.encode_rendered(*rendered);
+  if (!ids.ok()) return fields.adopt(from_status(ids.status(), field));
   call.prompts.push_back({*std::move(ids), ""});
+  if (app.options().reasoning.value_or(knows_reasoning(codec)))
+    call.reasoning = Reasoning{.begun = text::prompt_begins_reasoning(rendered->text, open)};
 }
 
 ApiError conversation_error(const Status& status, const char* field) {

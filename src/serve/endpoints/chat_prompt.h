@@ -15,9 +15,8 @@ Json read_conversation(Fields& fields, const engine::Codec& codec,
 /// What the template refuses: the fault of continue_final_message, or of `field`.
 ApiError conversation_error(const Status& status, const char* field);
 
-/// The call's one prompt; what the template refuses is
+/// The call's one prompt, and whether thoughts are told apart from its answers; what the template refuses is
 /// the fault of `field`.
-void encode_conversation(Fields& fields, const engine::Codec& codec, Json conversation, const char* field,
-                         Call& call);
+void encode_conversation(Fields& fields, const App& app, Json conversation, const char* field, Call& call);
 
 }  // namespace sluice::serve

@@ -47,7 +47,8 @@ TEST(Chat, WholeAnswerHasTheShapeThatClientsRead) {
   // "user: hi<|end|>assistant: "
   EXPECT_EQ(
       dump_json(j["usage"]),
-      R"({"prompt_tokens":20,"completion_tokens":4,"total_tokens":24,"prompt_tokens_details":{"cached_tokens":0}})");
+      R"({"prompt_tokens":20,"completion_tokens":4,"total_tokens":24,"prompt_tokens_details":{"cached_tokens":0},)"
+      R"("completion_tokens_details":{"reasoning_tokens":0}})");
 }
 
 TEST(Chat, StreamIsOneChunkForEachTokenBetweenRoleAndEnd) {

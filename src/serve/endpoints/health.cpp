@@ -36,8 +36,7 @@ HttpResponse state_response(const App& app, bool live_only) {
 // The state, once a token has come.
 class ProbeFormatter : public Formatter {
  public:
-  void chunk(const Generation&, Choice&, const engine::TextEvent&, const std::vector<ToolCallDelta>&,
-             std::string&) override {}
+  void chunk(const Generation&, Choice&, const engine::TextEvent&, const Parts&, std::string&) override {}
   void end(const Generation&, std::string&) override {}
   std::string whole(const Generation& g) override { return state_response(g.app(), false).body; }
 };

@@ -96,7 +96,7 @@ std::unique_ptr<Formatter> read_response(Fields& fields, App& app, Call& call, C
   const engine::Codec& codec = app.engine()->codec();
   Json conversation = read_conversation(fields, codec, read_input);
   echo["reasoning"] = read_reasoning(fields, conversation);
-  encode_conversation(fields, codec, std::move(conversation), "input", call);
+  encode_conversation(fields, app, std::move(conversation), "input", call);
   return response_formatter(std::move(echo), call.obfuscate);
 }
 

@@ -7,8 +7,8 @@
 namespace sluice::serve {
 namespace {
 
-std::string content_delta(std::string_view text) {
-  std::string out = "\"content\":";
+std::string text_delta(const char* name, std::string_view text) {
+  std::string out = fmt::format("\"{}\":", name);
   append_json_string(out, text);
   return out;
 }
@@ -31,13 +31,13 @@ class ChatFormatter : public ChoicesFormatter {
   explicit ChatFormatter(bool stream)
       : ChoicesFormatter(stream ? "chat.completion.chunk" : "chat.completion") {}
 
-  void chunk(const Generation& g, Choice& choice, const engine::TextEvent& event,
-             const std::vector<ToolCallDelta>& calls, std::string& out) override {
-    if (calls.empty() && !worth_a_chunk(g, event)) return;
+  void chunk(const Generation& g, Choice& choice, const engine::TextEvent& event, const Parts& parts,
+             std::string& out) override {
+    if (parts.empty() && !worth_a_chunk(g, event)) return;
     if (!std::exchange(choice.begun, true)) {
       delta(g, choice, {}, R"("role":"assistant","content":"")", out);
       if (const std::string& echoed = g.call().echoed_text; !echoed.empty())
-        delta(g, choice, {}, content_delta(echoed), out);
+        delta(g, choice, {}, text_delta("content", echoed), out);
     }
     engine::TextEvent rest = event;  // its token and log-probabilities go with the first delta
     rest.finish.reset();
@@ -45,9 +45,10 @@ class ChatFormatter : public ChoicesFormatter {
       delta(g, choice, rest, text, out);
       rest = {};
     };
-    if (!event.text.empty() || (calls.empty() && (event.logprobs || !event.finish)))
-      write(content_delta(event.text));
-    for (const ToolCallDelta& call : calls) {
+    if (!parts.reasoning.empty()) write(text_delta("reasoning_content", parts.reasoning));
+    if (!event.text.empty() || (parts.empty() && (event.logprobs || !event.finish)))
+      write(text_delta("content", event.text));
+    for (const ToolCallDelta& call : parts.calls) {
       if (!call.name.empty()) write(begin_call_delta(call));
       if (!call.arguments.empty()) write(arguments_delta(call));
     }
@@ -83,6 +84,7 @@ class ChatFormatter : public ChoicesFormatter {
   static Json message(const Generation& g, const Choice& choice) {
     const std::string text = g.call().echoed_text + choice.text;
     Json out = {{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
+    if (!choice.reasoning.empty()) out["reasoning_content"] = choice.reasoning;
     if (choice.calls.empty()) return out;
     if (text.empty()) out["content"] = nullptr;
     for (const ToolCall& call : choice.calls)

@@ -12,7 +12,8 @@ Json usage_json(const Usage& u) {
   return {{"prompt_tokens", u.prompt},
           {"completion_tokens", u.completion},
           {"total_tokens", u.prompt + u.completion},
-          {"prompt_tokens_details", {{"cached_tokens", u.cached}}}};
+          {"prompt_tokens_details", {{"cached_tokens", u.cached}}},
+          {"completion_tokens_details", {{"reasoning_tokens", u.reasoning}}}};
 }
 
 }  // namespace

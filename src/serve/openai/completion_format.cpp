@@ -48,8 +48,8 @@ class CompletionFormatter : public ChoicesFormatter {
  public:
   CompletionFormatter() : ChoicesFormatter("text_completion") {}
 
-  void chunk(const Generation& g, Choice& choice, const engine::TextEvent& event,
-             const std::vector<ToolCallDelta>&, std::string& out) override {
+  void chunk(const Generation& g, Choice& choice, const engine::TextEvent& event, const Parts&,
+             std::string& out) override {
     if (!worth_a_chunk(g, event)) return;
     const bool first = !std::exchange(choice.begun, true);
     const bool echo = first && g.call().echo;

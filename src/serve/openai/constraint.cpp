@@ -28,6 +28,17 @@ std::string key_of(const ToolUse& use) {
                      r.choice.name, r.parallel, dump_json(tools));
 }
 
+// Of an answer's form, behind thoughts where the model may have some.
+Compiled compile_form(ConstraintCompiler& compiler, const StructuredOutput& format,
+                      const std::optional<Reasoning>& reasoning) {
+  if (!reasoning) return compiler.compile(format);
+  const std::string key =
+      fmt::format("behind thoughts:{}:{}", reasoning->begun, sampling::constraint_key(format));
+  if (auto known = compiler.find(key)) return known;
+  SLUICE_ASSIGN(const auto form, sampling::grammar_of(format, compiler.limits()));
+  return compiler.compile(key, text::behind_reasoning(form, reasoning->begun));
+}
+
 // Of tools, and of an answer's form where it has one.
 Compiled compile_tools(ConstraintCompiler& compiler, const ToolUse& use, const Constraint& constraint) {
   std::string key = key_of(use);
@@ -90,7 +101,7 @@ void compile_constraint(Fields& fields, App& app, Constraint constraint, Call& c
     app.metrics().grammar_compiled(std::chrono::duration<double>(Clock::now() - began).count());
   };
   if (!constraint.tools) {
-    Compiled compiled = compiler->compile(*constraint.format);
+    Compiled compiled = compile_form(*compiler, *constraint.format, call.reasoning);
     count();
     if (!compiled.ok()) return fields.fail(constraint.field, compiled.status().message());
     call.constraint = *std::move(compiled);

@@ -11,25 +11,26 @@ Json usage_json(const Usage& u) {
           {"input_tokens_details",
            {{"cached_tokens", u.cached}, {"cache_write_tokens", 0}}},  // no write has a price
           {"output_tokens", u.completion},
-          {"output_tokens_details", {{"reasoning_tokens", 0}}},
+          {"output_tokens_details", {{"reasoning_tokens", u.reasoning}}},
           {"total_tokens", u.prompt + u.completion}};
 }
 
-// The text comes first, as one message; calls end an answer.
+// Thoughts come first, then the text, as one message; calls end an answer.
 class ResponseFormatter : public Formatter {
  public:
   ResponseFormatter(Json echo, bool obfuscate) : echo_(std::move(echo)), obfuscate_(obfuscate) {}
 
-  void chunk(const Generation& g, Choice& choice, const engine::TextEvent& event,
-             const std::vector<ToolCallDelta>& calls, std::string& out) override {
-    if (event.text.empty() && calls.empty() && !event.finish) return;
+  void chunk(const Generation& g, Choice& choice, const engine::TextEvent& event, const Parts& parts,
+             std::string& out) override {
+    if (event.text.empty() && parts.empty() && !event.finish) return;
     if (!std::exchange(choice.begun, true)) {
       for (const char* type : {"response.created", "response.in_progress"})
         send(type, {{"response", response(g, "in_progress", Json::array())}}, out);
     }
+    if (!parts.reasoning.empty()) add_reasoning(g, parts.reasoning, out);
     if (!event.text.empty() || (event.finish && !has_message_ && choice.calls.empty()))
       add_text(g, choice, event.text, out);
-    for (const ToolCallDelta& call : calls) add_call(g, choice, call, out);
+    for (const ToolCallDelta& call : parts.calls) add_call(g, choice, call, out);
     if (event.finish) end_item(g, choice, out);
   }
 
@@ -60,6 +61,7 @@ class ResponseFormatter : public Formatter {
     return prefix + g.call().id.substr(g.call().id.find('_') + 1);
   }
   static std::string message_id(const Generation& g) { return item_id(g, "msg_"); }
+  static std::string reasoning_id(const Generation& g) { return item_id(g, "rs_"); }
   static std::string call_item_id(const Generation& g, int index) {
     return fmt::format("{}_{}", item_id(g, "fc_"), index);
   }
@@ -67,7 +69,7 @@ class ResponseFormatter : public Formatter {
   static Json logprobs(const Generation& g, const Choice& choice, size_t first) {
     Json out = Json::array();
     const size_t last = std::min(choice.text_tokens, choice.logprobs.size());
-    for (size_t i = first; i < last; ++i)
+    for (size_t i = std::max(first, static_cast<size_t>(choice.reasoning_tokens)); i < last; ++i)
       out.push_back(token_logprobs(g, choice.tokens[i], choice.logprobs[i]));
     return out;
   }
@@ -76,6 +78,13 @@ class ResponseFormatter : public Formatter {
             {"text", choice.text},
             {"annotations", Json::array()},
             {"logprobs", logprobs(g, choice, 0)}};
+  }
+  static Json reasoning_item(const Generation& g, const char* status, Json content) {
+    return {{"id", reasoning_id(g)},
+            {"type", "reasoning"},
+            {"summary", Json::array()},
+            {"content", std::move(content)},
+            {"status", status}};
   }
   static Json message_item(const Generation& g, const char* status, Json content) {
     return {{"id", message_id(g)},
@@ -92,6 +101,9 @@ class ResponseFormatter : public Formatter {
 
   static Json output(const Generation& g, const Choice& choice) {
     Json out = Json::array();
+    if (!choice.reasoning.empty())
+      out.push_back(reasoning_item(g, "completed",
+                                   Json::array({{{"type", "reasoning_text"}, {"text", choice.reasoning}}})));
     if (!choice.text.empty() || choice.calls.empty())
       out.push_back(message_item(g, choice.calls.empty() ? status_of(choice) : "completed",
                                  Json::array({text_part(g, choice)})));
@@ -131,14 +143,25 @@ class ResponseFormatter : public Formatter {
   // An event of the message's one part.
   void send_part(const Generation& g, const char* type, Json fields, std::string& out) {
     fields["item_id"] = message_id(g);
-    fields["output_index"] = fields["content_index"] = 0;
+    fields["output_index"] = output_index();
+    fields["content_index"] = 0;
     send(type, fields, out);
   }
 
-  void add_text(const Generation& g, const Choice& choice, const std::string& text, std::string& out) {
-    if (!std::exchange(has_message_, true)) {
+  void add_reasoning(const Generation& g, const std::string& text, std::string& out) {
+    if (!std::exchange(has_reasoning_, true))
       send("response.output_item.added",
-           {{"output_index", 0}, {"item", message_item(g, "in_progress", Json::array())}}, out);
+           {{"output_index", 0}, {"item", reasoning_item(g, "in_progress", Json::array())}}, out);
+    send("response.reasoning_text.delta",
+         {{"item_id", reasoning_id(g)}, {"output_index", 0}, {"content_index", 0}, {"delta", text}}, out);
+  }
+
+  void add_text(const Generation& g, const Choice& choice, const std::string& text, std::string& out) {
+    if (!has_message_) {
+      end_item(g, choice, out);
+      has_message_ = true;
+      send("response.output_item.added",
+           {{"output_index", output_index()}, {"item", message_item(g, "in_progress", Json::array())}}, out);
       send_part(g, "response.content_part.added", {{"part", text_part(g, Choice())}}, out);
     }
     if (text.empty()) return;
@@ -163,13 +186,20 @@ class ResponseFormatter : public Formatter {
   }
 
   // Of the item under way; -1: there is none yet.
-  int output_index() const { return call_ + (has_message_ ? 1 : 0); }
+  int output_index() const { return call_ + (has_message_ ? 1 : 0) + (has_reasoning_ ? 1 : 0); }
 
   void end_item(const Generation& g, const Choice& choice, std::string& out) {
     const int index = output_index();
     if (index < 0) return;
     const Json item = output(g, choice)[static_cast<size_t>(index)];
-    if (call_ < 0) {
+    if (item["type"] == "reasoning") {
+      send("response.reasoning_text.done",
+           {{"item_id", item["id"]},
+            {"output_index", index},
+            {"content_index", 0},
+            {"text", item["content"][0]["text"]}},
+           out);
+    } else if (call_ < 0) {
       const Json& part = item["content"][0];
       send_part(g, "response.output_text.done", {{"text", part["text"]}, {"logprobs", part["logprobs"]}},
                 out);
@@ -188,7 +218,7 @@ class ResponseFormatter : public Formatter {
   Json echo_;
   bool obfuscate_;
   int sequence_ = 0;
-  bool has_message_ = false;
+  bool has_reasoning_ = false, has_message_ = false;
   int call_ = -1;             // the one under way, if any has begun
   size_t logprobs_sent_ = 0;  // tokens
 };

@@ -33,6 +33,20 @@ class Turn {
     this.blocks = blocks;
   }
 
+  /** Adds to what was thought before the answer. */
+  think(text) {
+    if (!this.thoughts) {
+      const frame = document.createElement('details');
+      const title = document.createElement('summary');
+      title.textContent = 'Thoughts';
+      this.thoughts = document.createElement('div');
+      frame.className = 'thoughts';
+      frame.append(title, this.thoughts);
+      this.text.before(frame);
+    }
+    this.thoughts.append(text);
+  }
+
   add(className, text) {
     const line = document.createElement('p');
     line.className = className;
@@ -127,8 +141,10 @@ export class Chat {
         usage = chunk.usage ?? usage;
         const choice = chunk.choices[0];
         reason = choice?.finish_reason ?? reason;
+        const thought = choice?.delta.reasoning_content;
+        if (thought) turn.think(thought);
+        if (thought || choice?.delta.content) first ||= performance.now();
         if (!choice?.delta.content) continue;
-        first ||= performance.now();
         answer += choice.delta.content;
         painter.paint(answer);
       }
