@@ -28,7 +28,7 @@ Result<Opened> with_core(std::unique_ptr<LoadedModel> model, Codec codec, CoreOp
   const int32_t known = codec.has_tokenizer() ? codec.tokenizer()->vocab_size() : 0;
   if (codec.has_tokenizer()) SLUICE_TRY(artifact::check_tokenizer_fits(*codec.tokenizer(), spec.vocab));
   SLUICE_ASSIGN(std::vector<int32_t> end_ids, codec.end_ids(spec.eos, spec.vocab));
-  if (null) {
+  if (null && options.null_tokens.empty()) {
     options.null_tokens = null_tokens(codec, end_ids, static_cast<int32_t>(spec.vocab));
     if (options.null_tokens.empty())
       return invalid_argument("every token of the vocabulary ends a text; --device null has none to give");

@@ -528,7 +528,7 @@ TEST(Requests, EveryBadFieldIsNamed) {
       {R"("logprob_token_ids":[5])", "logprob_token_ids"},
       {R"("logprobs":true,"logprob_token_ids":[128])", "logprob_token_ids"},
       {R"("structured_outputs":{"structural_tag":"x"})", "structured_outputs"},
-      {R"("structured_outputs":{"structural_tag":{"format":{"type":"token"}}})", "structured_outputs"},
+      {R"("structured_outputs":{"structural_tag":{"format":{"type":"token"}}}})", "structured_outputs"},
       {R"("response_format":{"type":"structural_tag","triggers":["a"]})", "response_format"},
       {R"("request_id":"two words")", "request_id"},
       {R"("priority":"high")", "priority"},

@@ -48,7 +48,7 @@ TEST(Metrics, NamesFollowTheChoice) {
   EXPECT_THAT(
       vllm,
       HasSubstr("sluice_requests_rejected_total{model_name=\"m\",engine=\"0\",reason=\"queue_full\"} 1"));
-  EXPECT_THAT(vllm, HasSubstr("handler=\"other\",status=\"4xx\"} 1"));
+  EXPECT_THAT(vllm, HasSubstr("handler=\"other\",method=\"GET\",status=\"4xx\"} 1"));
   EXPECT_EQ(vllm.find("trtllm_"), std::string::npos);
   EXPECT_THAT(both, HasSubstr("trtllm_num_requests_waiting"));
   EXPECT_EQ(metrics.text(now, MetricsCompat::trtllm).find("vllm:"), std::string::npos);
