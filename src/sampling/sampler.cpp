@@ -191,10 +191,13 @@ Result<Sample> Sampler::choose(std::span<float> logits, int32_t vocab_limit) {
   if (reshaped) {
     best = ops::largest_logit(logits);
     if (restricted() && best.place < 0 && !best.nan) {
-      return invalid_argument(
-          "no token is left to choose here: the form of the output, allowed_token_ids, bad_words and "
-          "min_tokens "
-          "rule all of them out");
+      std::vector<std::string_view> by;
+      if (constrained_) by.push_back("the grammar");
+      if (allowed_) by.push_back("allowed_token_ids");
+      if (bad_words_) by.push_back("bad_words");
+      if (too_short_to_end(drawn_)) by.push_back("min_tokens");
+      return invalid_argument("no token of the vocabulary is left to choose here, going by {}",
+                              fmt::join(by, ", "));
     }
     SLUICE_TRY(usable(best));
   }
