@@ -63,8 +63,8 @@ TEST(Reasoning, IsNoPartOfTheAnswer) {
     }
     content += delta.value("content", "");
   }
-  EXPECT_EQ(reasoning, message["reasoning_content"]);
-  EXPECT_EQ(content, message["content"]);
+  EXPECT_EQ(message["reasoning_content"], reasoning);
+  EXPECT_EQ(message["content"], content);
 }
 
 TEST(Reasoning, CutOffThoughtsLeaveTheAnswerEmpty) {
