@@ -318,6 +318,8 @@ TEST(Descriptors, ThatRunOutAreWaitedForAndNotSpunOn) {
   std::deque<Client> idle;
   for (int i = 0; i < 60; ++i) idle.push_back(server.client());  // the last ones wait in the backlog
   EXPECT_EQ(idle.front().get("/health").status, 200);
+  const auto open = std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", server.pid()));
+  EXPECT_LE(std::distance(begin(open), end(open)), 36) << "some are left to files and drivers";
   const double before = cpu();
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
   EXPECT_LT(cpu() - before, 0.2);

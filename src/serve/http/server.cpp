@@ -1,7 +1,9 @@
 #include "serve/http/server.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <future>
 
 #include "base/log.h"
@@ -114,17 +116,11 @@ class Server::Impl {
 
  private:
   void accept() {
+    if (!descriptors_to_spare()) return accept_later();
     IoThread& target = *threads_[next_++ % threads_.size()];
     acceptor_.async_accept(target.context(), [this, &target](error_code ec, tcp::socket socket) {
       if (!acceptor_.is_open()) return;
-      if (ec) {
-        // Out of descriptors, most likely: wait for some to come back rather than spin.
-        retry_.expires_after(kSweep);
-        retry_.async_wait([this](error_code) {
-          if (acceptor_.is_open()) accept();
-        });
-        return;
-      }
+      if (ec) return accept_later();
       ++shared_->accepted;
       if (shared_->connections >= shared_->options.limits.max_connections) {
         refuse(std::move(socket));
@@ -134,6 +130,26 @@ class Server::Impl {
       }
       accept();
     });
+  }
+
+  /// Waits for descriptors to come back rather than spin.
+  void accept_later() {
+    retry_.expires_after(kSweep);
+    retry_.async_wait([this](error_code) {
+      if (acceptor_.is_open()) accept();
+    });
+  }
+
+  /// Connections leave some descriptors to the rest of the process: to files, and to drivers, which may not
+  /// bear the want of them.
+  bool descriptors_to_spare() {
+    constexpr rlim_t kMost = 64, kShare = 8;
+    struct rlimit files {};
+    const int next = ::dup(acceptor_.native_handle());  // the lowest that is free
+    if (next < 0) return false;
+    ::close(next);
+    if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return true;
+    return static_cast<rlim_t>(next) + std::min(kMost, files.rlim_cur / kShare) < files.rlim_cur;
   }
 
   void refuse(tcp::socket socket) {
