@@ -110,8 +110,7 @@ Status read_as(const model::Model& model, const model::Weight& source, int64_t r
   return {};
 }
 
-Status pack_vector(const model::Model& model, const WeightInfo& weight, std::span<std::byte> dst) {
-  SLUICE_ASSIGN(const auto parts, shares(model, weight, 0));
+Status pack_vector(const model::Model& model, std::span<const Share> parts, std::span<std::byte> dst) {
   for (const Share& part : parts) {
     const std::span<float> out(reinterpret_cast<float*>(dst.data()) + part.first_row,
                                static_cast<size_t>(part.rows));
@@ -131,14 +130,14 @@ Status pack_vector(const model::Model& model, const WeightInfo& weight, std::spa
 // Rows [begin, end) of a packing.
 struct Band {
   const Packing* packing;
+  std::span<const Share> parts;  // of the packing
   int64_t begin, end;
 };
 
 // Bands begin at multiples of the layout's tile in the packed matrix, whatever the roles' boundaries.
-Status append_bands(const model::Model& model, const Packing& packing, std::vector<Band>& bands) {
+void append_bands(const Packing& packing, std::span<const Share> parts, std::vector<Band>& bands) {
   const WeightInfo& weight = *packing.weight;
   SLUICE_CHECK(packing.to.size() * static_cast<uint64_t>(weight.copies) == weight.bytes, "{}", weight.name);
-  SLUICE_ASSIGN(const auto parts, shares(model, weight, packing.copy));
   bool whole = weight.k == 1;
   for (const Share& p : parts) whole |= !p.source->parts.empty() && p.source->parts.front().transpose;
   int64_t rows = weight.n;
@@ -148,18 +147,16 @@ Status append_bands(const model::Model& model, const Packing& packing, std::vect
     rows = std::max<int64_t>(1, kBandBytes / bytes / tile) * tile;
   }
   for (int64_t begin = 0; begin < weight.n; begin += rows)
-    bands.push_back({&packing, begin, std::min(weight.n, begin + rows)});
-  return {};
+    bands.push_back({&packing, parts, begin, std::min(weight.n, begin + rows)});
 }
 
 Status pack_band(const model::Model& model, const Band& band, Scratch& scratch) {
   const auto& [weight, copy, to] = *band.packing;
-  if (weight->k == 1) return pack_vector(model, *weight, to);
-  SLUICE_ASSIGN(const auto parts, shares(model, *weight, copy));
+  if (weight->k == 1) return pack_vector(model, band.parts, to);
   const uint64_t bytes = row_bytes(weight->dtype, static_cast<uint64_t>(weight->k));
   const std::span<std::byte> rows =
       room_in(scratch.rows, static_cast<uint64_t>(band.end - band.begin) * bytes);
-  for (const Share& p : parts) {
+  for (const Share& p : band.parts) {
     const int64_t begin = std::max(band.begin, p.first_row), end = std::min(band.end, p.first_row + p.rows);
     if (begin >= end) continue;
     SLUICE_TRY(read_as(model, *p.source, p.first_source_row + begin - p.first_row, end - begin, weight->dtype,
@@ -175,8 +172,12 @@ Status pack_band(const model::Model& model, const Band& band, Scratch& scratch) 
 }  // namespace
 
 Status pack_weights(const model::Model& model, std::span<const Packing> packings, int threads) {
+  std::vector<std::vector<Share>> parts(packings.size());
   std::vector<Band> bands;
-  for (const Packing& packing : packings) SLUICE_TRY(append_bands(model, packing, bands));
+  for (size_t i = 0; i < packings.size(); ++i) {
+    SLUICE_ASSIGN(parts[i], shares(model, *packings[i].weight, packings[i].copy));
+    append_bands(packings[i], parts[i], bands);
+  }
   std::vector<Scratch> scratch(static_cast<size_t>(std::max(threads, 1)));
   return parallel_for(static_cast<int64_t>(bands.size()), threads, [&](int64_t i, int worker) {
     return pack_band(model, bands[static_cast<size_t>(i)], scratch[static_cast<size_t>(worker)]);
