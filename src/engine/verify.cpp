@@ -135,33 +135,50 @@ class Verifier {
     const auto hidden = static_cast<uint64_t>(model.spec().hidden);
     int64_t departing = -1, seen = -1;
     Status status;
-    core_.executor().observe([&](size_t i) {
-      const bool body = i < program.steps.size() && program.steps[i].rows == program::Rows::tokens;
-      const int64_t layer = body ? program.steps[i].layer : layers;
-      if (layer <= seen || departing >= 0 || !status.ok()) return;
-      seen = layer;
-      const std::string tensor =
-          layer == layers ? name + ".last_layer_output" : fmt::format("{}.hidden_{}", name, layer);
-      if (!reference_.has(tensor)) return;
+    /// `buffer` has the rows from `row` on, `rows` of them, of what the reference calls `tensor`.
+    const auto compare = [&](int64_t layer, const std::string& tensor, int32_t buffer, size_t row,
+                             size_t rows) {
+      if (departing >= 0 || !status.ok() || !reference_.has(tensor)) return;
       auto theirs = reference_.read<float>(tensor, DType::f32, {ids.size(), hidden});
       if (!theirs.ok()) {
         status = theirs.status();
         return;
       }
-      const std::vector<float> ours = core_.executor().read(
-          program::matrix(program, model.memory(), program.hidden, static_cast<int64_t>(ids.size())));
+      const std::vector<float> ours =
+          core_.executor().read(program::matrix(program, model.memory(), buffer, static_cast<int64_t>(rows)));
       double worst = 0, scale = 1;
-      for (size_t k = 0; k < theirs->size(); ++k) {
-        const double b = static_cast<double>((*theirs)[k]);
-        const double d = std::abs(static_cast<double>(ours[k]) - b);
+      for (float x : *theirs) scale = std::max(scale, std::abs(static_cast<double>(x)));
+      for (size_t k = 0; k < ours.size(); ++k) {
+        const double d =
+            std::abs(static_cast<double>(ours[k]) - static_cast<double>((*theirs)[row * hidden + k]));
         if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
-        scale = std::max(scale, std::abs(b));
       }
       if (worst > options_.tolerance * scale) departing = layer;
+    };
+    // Behind the last layer there are rows whose logits are wanted, so many at once.
+    const auto head =
+        static_cast<size_t>(std::find_if(program.steps.begin(), program.steps.end(),
+                                         [](const program::Step& s) {
+                                           return s.rows == program::Rows::logits && s.layer < 0 &&
+                                                  !std::holds_alternative<program::GatherRowsStep>(s.op);
+                                         }) -
+                            program.steps.begin());
+    size_t rows_done = 0;
+    core_.executor().observe([&](size_t i) {
+      if (i == head) {
+        const size_t rows = std::min(ids.size() - rows_done, static_cast<size_t>(program.limits.logits));
+        compare(layers, name + ".last_layer_output", program.last_hidden, rows_done, rows);
+        rows_done += rows;
+      } else if (i < head && program.steps[i].layer > seen) {
+        seen = program.steps[i].layer;
+        compare(seen, fmt::format("{}.hidden_{}", name, seen), program.hidden, 0, ids.size());
+      }
     });
     CoreRequest request;
     request.prompt = ids;
     request.sampling.max_tokens = 0;
+    request.prompt_logits = true;
+    request.on_logits = [](int, std::span<const float>) {};
     request.salt =
         "verify hidden states";  // not from the prefix cache: every position must be computed in one step
     const Status added = core_.add(std::move(request)).status();

@@ -44,12 +44,12 @@ class Lowering {
   // --- the three kinds of names
   // -----------------------------------------------------------------------------------
 
-  Operand buffer(const std::string& name, int64_t cols, Rows rows = Rows::tokens, DType dtype = DType::f32) {
+  Operand buffer(const std::string& name, int64_t cols, DType dtype = DType::f32) {
     for (size_t i = 0; i < program_.buffers.size(); ++i) {
       const BufferInfo& b = program_.buffers[i];
-      if (b.name == name && b.cols == cols) return {static_cast<int32_t>(i), 0, cols};
+      if (b.name == name && b.cols == cols && b.rows == rows_) return {static_cast<int32_t>(i), 0, cols};
     }
-    program_.buffers.push_back({name, rows, cols, dtype, 0, 0});
+    program_.buffers.push_back({name, rows_, cols, dtype, 0, 0});
     return {static_cast<int32_t>(program_.buffers.size() - 1), 0, cols};
   }
 
@@ -68,8 +68,8 @@ class Lowering {
   int32_t vector(const std::string& name, int64_t n) { return vector(name, {name}, n); }
 
   template <typename S>
-  void emit(const char* label, S step, Rows rows = Rows::tokens) {
-    program_.steps.push_back({std::move(step), layer_, label, rows});
+  void emit(const char* label, S step) {
+    program_.steps.push_back({std::move(step), layer_, label, rows_});
   }
 
   Result<DType> type_of(const std::string& matrix) const {
@@ -94,7 +94,7 @@ class Lowering {
 
   /// y = x W^T for the matrices `roles`, side by side in y. Neighbours of one type are one product.
   Status linear(const char* label, const std::vector<std::pair<const char*, int64_t>>& roles, int64_t k,
-                bool bias, Operand x, Operand y, Rows rows = Rows::tokens) {
+                bool bias, Operand x, Operand y) {
     int64_t column = y.column;
     for (size_t i = 0; i < roles.size();) {
       SLUICE_ASSIGN(const DType dtype, type_of(role(roles[i].first)));
@@ -116,23 +116,22 @@ class Lowering {
       step.y = {y.buffer, column, w.n};
       column += w.n;
       step.weight = weight(std::move(w));
-      emit(label, std::move(step), rows);
+      emit(label, std::move(step));
       i = j;
     }
     return {};
   }
 
   /// y = norm(h), or h itself where there is no norm.
-  Operand normed(const char* name, const std::optional<Norm>& norm, Operand h, const char* into,
-                 Rows rows = Rows::tokens) {
+  Operand normed(const char* name, const std::optional<Norm>& norm, Operand h, const char* into) {
     if (!norm) return h;
     AddNormStep step;
     step.desc = {.dim = spec_.hidden, .output = true, .output_norm = norm->kind, .eps = norm->eps};
     step.h = h;
-    step.y = buffer(into, spec_.hidden, rows);
+    step.y = buffer(into, spec_.hidden);
     if (norm->weight) step.output_weight = vector(role(name), spec_.hidden);
     if (norm->bias) step.output_bias = vector(role(name) + ".bias", {role(name) + ".bias"}, spec_.hidden);
-    emit(name, step, rows);
+    emit(name, step);
     return step.y;
   }
 
@@ -163,6 +162,8 @@ class Lowering {
             buffer("mixer_out", spec_.hidden));
     }
     if (l.mlp || l.moe) {
+      // Behind the last keys and values nothing looks at another row.
+      if (!l.parallel && &l == &spec_.layers.back()) keep_wanted_rows();
       if (!l.parallel) ff_in = normed("pre_ff_norm", l.pre_ff, hidden_, "normed");
       const Operand out = buffer("ff_out", spec_.hidden);
       SLUICE_TRY(l.mlp ? mlp(*l.mlp, ff_in, out) : moe(*l.moe, ff_in, out));
@@ -175,6 +176,17 @@ class Lowering {
           buffer("mixer_out", spec_.hidden));
     }
     return {};
+  }
+
+  /// From here on there are only the rows whose logits are wanted.
+  void keep_wanted_rows() {
+    GatherRowsStep gather;
+    gather.desc = {spec_.hidden};
+    gather.x = hidden_;
+    rows_ = Rows::logits;
+    gather.y = hidden_ = buffer("last_hidden", spec_.hidden);
+    program_.last_hidden = hidden_.buffer;
+    emit("head.gather", gather);
   }
 
   Status attention(const Attention& a, Operand x, Operand out) {
@@ -251,7 +263,7 @@ class Lowering {
     RouteStep route;
     route.desc = {m.experts, m.k, m.score, m.score_first, false, m.renormalise, m.scale};
     route.logits = logits;
-    route.experts = buffer("expert_ids", m.k, Rows::tokens, DType::i32);
+    route.experts = buffer("expert_ids", m.k, DType::i32);
     route.weights = buffer("expert_weights", m.k);
     emit("moe.route", route);
 
@@ -362,13 +374,9 @@ class Lowering {
   }
 
   Status head() {
-    GatherRowsStep gather;
-    gather.desc = {spec_.hidden};
-    gather.x = hidden_;
-    gather.y = buffer("last_hidden", spec_.hidden, Rows::logits);
-    emit("head.gather", gather, Rows::logits);
-    const Operand x = normed("final_norm", spec_.final_norm, gather.y, "last_normed", Rows::logits);
-    const Operand logits = buffer("logits", spec_.vocab, Rows::logits);
+    if (rows_ == Rows::tokens) keep_wanted_rows();
+    const Operand x = normed("final_norm", spec_.final_norm, hidden_, "last_normed");
+    const Operand logits = buffer("logits", spec_.vocab);
     program_.logits = logits.buffer;
     if (spec_.tied_head) {
       LinearStep step;
@@ -378,16 +386,15 @@ class Lowering {
       step.weight = embed_weight_;
       step.x = x;
       step.y = logits;
-      emit("head", step, Rows::logits);
+      emit("head", step);
     } else {
-      SLUICE_TRY(
-          linear("head", {{"head", spec_.vocab}}, spec_.hidden, spec_.head_bias, x, logits, Rows::logits));
+      SLUICE_TRY(linear("head", {{"head", spec_.vocab}}, spec_.hidden, spec_.head_bias, x, logits));
     }
     if (spec_.logit_scale != 1 || spec_.logit_softcap != 0) {
       ScaleSoftcapStep step;
       step.desc = {spec_.vocab, spec_.logit_scale, spec_.logit_softcap};
       step.x = logits;
-      emit("head.scale", step, Rows::logits);
+      emit("head.scale", step);
     }
     return {};
   }
@@ -483,6 +490,7 @@ class Lowering {
   const Wishes& wishes_;
   Program program_;
   int32_t layer_ = -1;
+  Rows rows_ = Rows::tokens;  // of what is emitted
   Operand hidden_;
   int32_t embed_weight_ = kNone;
   std::vector<Operand> rope_tables_;

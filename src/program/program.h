@@ -52,7 +52,7 @@ struct WeightInfo {
 constexpr int32_t kNone = -1;
 
 // One struct for each op: its descriptor, its kernel, and which buffers and weights it works on. `visit`
-// calls v(operand, written) for each operand.
+// calls v(operand, written) for each operand; one that is changed in place is read first.
 struct EmbedStep {
   using Op = ops::Embed;
   Op::Desc desc;
@@ -94,7 +94,7 @@ struct AddNormStep {
   Operand h, branch, y;
   template <typename V>
   void visit(V&& v) const {
-    v(h, desc.branch), v(h, false), v(branch, false), v(y, true);
+    v(h, false), v(h, desc.branch), v(branch, false), v(y, true);
   }
 };
 struct RopeKvStep {
@@ -106,7 +106,7 @@ struct RopeKvStep {
   Operand qkv, rope_table;
   template <typename V>
   void visit(V&& v) const {
-    v(rope_table, false), v(qkv, true), v(qkv, false);
+    v(rope_table, false), v(qkv, false), v(qkv, true);
   }
 };
 struct AttentionStep {
@@ -209,6 +209,8 @@ struct Program {
   std::vector<CacheInfo> caches;
   std::vector<Step> steps;
   int32_t hidden = kNone;  // buffer of the residual stream, (tokens, hidden)
+  int32_t last_hidden =
+      kNone;  // of its rows whose logits are wanted, (logits, hidden): all that the last layer makes
   int32_t logits = kNone;  // buffer of the result, (logits, vocab)
 
   uint64_t activation_bytes = 0;

@@ -51,11 +51,33 @@ const WeightInfo& weight(const Program& program, int32_t id) {
 // --------------------------------------------------------------------------------------
 
 TEST(Lowering, ALayerIsNineSteps) {
-  const Program program = make({}).program;
+  const Program program = make({.layers = 3}).program;
   EXPECT_THAT(labels(program, 1),
               ElementsAre("attention.qkv", "attention.rope_kv", "attention.core", "attention.out",
                           "attention.add", "mlp.gate_up", "mlp.activation", "mlp.down", "ff.add"));
   EXPECT_EQ(labels(program, 0).size(), 10u) << "the first norm follows no sum";
+}
+
+TEST(Lowering, BehindTheLastKeysThereAreOnlyTheRowsThatAreWanted) {
+  for (const char* arch : {"llama", "gemma2", "mixtral"}) {
+    const Program program = make({.arch = arch, .layers = 3}).program;
+    bool gathered = false;
+    for (const Step& step : program.steps) {
+      gathered |= step.label == "head.gather";
+      EXPECT_EQ(step.rows == Rows::logits, gathered) << arch << ": " << step.label;
+      const bool tail = step.layer < 0 || step.label.starts_with("mlp") || step.label.starts_with("moe") ||
+                        step.label.starts_with("ff") || step.label.starts_with("pre_ff");
+      if (step.layer < 2 || step.label == "head.gather") continue;
+      EXPECT_EQ(tail, gathered) << arch << ": " << step.label;
+    }
+    EXPECT_EQ(program.buffers[static_cast<size_t>(program.last_hidden)].rows, Rows::logits);
+  }
+  // Where attention and MLP read the same rows, they are kept to the end.
+  const Program parallel = make({}, [](TinyProgram& t) {
+                             for (model::Layer& l : t.model.spec.layers) l.parallel = true;
+                           }).program;
+  for (const Step& step : parallel.steps)
+    EXPECT_EQ(step.rows == Rows::logits, step.label.starts_with("head") || step.label == "final_norm");
 }
 
 TEST(Fusion, LeavesNoSumBeforeANorm) {
@@ -73,7 +95,7 @@ TEST(Fusion, LeavesNoSumBeforeANorm) {
           << arch << ": step " << i << " could take the norm after it";
     }
     EXPECT_EQ(sums, 6u) << arch;
-    EXPECT_EQ(fused, 5u) << arch << ": all but the last, which the gather of rows follows";
+    EXPECT_EQ(fused, 5u) << arch << ": all but the one that the gather of rows follows";
   }
 }
 

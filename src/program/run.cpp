@@ -82,17 +82,17 @@ void run(const Program& program, const Memory& memory, const Batch& batch, devic
     stream.synchronize();
     (*observer)(step);
   };
-  int32_t layer = -1;  // the steps of a layer are neighbours
-  const auto change_layer = [&](int32_t next) {
-    if (memory.gate == nullptr || next == layer) return;
+  int32_t layer = -1;  // the steps of a layer are neighbours; those of the last may run several times
+  const auto enter_layer = [&](int32_t next) {
+    if (memory.gate == nullptr || next < 0 || next == layer) return;
     if (layer >= 0) memory.gate->leave(layer, stream);
     layer = next;
-    if (layer >= 0) memory.gate->enter(layer, stream);
+    memory.gate->enter(layer, stream);
   };
   const auto execute = [&](const Batch& part, size_t begin, size_t end) {
     const Runner runner(program, memory, part);
     for (size_t i = begin; i < end; ++i) {
-      change_layer(program.steps[i].layer);
+      enter_layer(program.steps[i].layer);
       observe(i);
       std::visit([&](const auto& s) { s.kernel->run(s.desc, runner.args(s), launch); }, program.steps[i].op);
     }
@@ -102,7 +102,6 @@ void run(const Program& program, const Memory& memory, const Batch& batch, devic
                                           program.steps.begin());
   if (memory.gate != nullptr) memory.gate->begin(stream);
   execute(batch, 0, body);
-  change_layer(-1);
   const size_t slice = static_cast<size_t>(program.limits.logits);
   for (size_t first = 0; first < batch.logit_rows.size(); first += slice) {
     Batch part = batch;
@@ -110,7 +109,10 @@ void run(const Program& program, const Memory& memory, const Batch& batch, devic
     execute(part, body, program.steps.size());
     sink(first, matrix(program, memory, program.logits, static_cast<int64_t>(part.logit_rows.size())));
   }
-  if (memory.gate != nullptr) memory.gate->finish(stream);
+  if (memory.gate != nullptr) {
+    if (layer >= 0) memory.gate->leave(layer, stream);
+    memory.gate->finish(stream);
+  }
   observe(program.steps.size());
 }
 

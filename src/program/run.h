@@ -53,9 +53,9 @@ using Observer = std::function<void(size_t)>;
 /// complete when what is queued so far is; may change them, must not keep them.
 using LogitsSink = std::function<void(size_t first, Matrix logits)>;
 
-/// Runs every step in order on `stream`. The steps behind the last layer run once for each Limits::logits of
-/// the wanted rows, and `sink` takes each result. Neither allocates nor looks anything up, nor waits for the
-/// device unless observed.
+/// Runs every step in order on `stream`. Those on rows whose logits are wanted run once for each
+/// Limits::logits of them, and `sink` takes each result. Neither allocates nor looks anything up, nor waits
+/// for the device unless observed.
 void run(const Program& program, const Memory& memory, const Batch& batch, device::Stream& stream,
          const LogitsSink& sink, const Observer* observer = nullptr);
 

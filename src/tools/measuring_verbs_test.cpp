@@ -180,10 +180,11 @@ TEST_F(MeasuringVerbs, ProfileAccountsForEachPhase) {
   expect_phase(json["decode"]);
   EXPECT_EQ(json["prefill"]["tokens"], 2 * 20);
   EXPECT_EQ(json["decode"]["tokens"], 2 * 4 * 2);
-  // Two layers; two prompts, two times four steps. A product of (20, 96) with (64, 96)^T and one of two rows.
+  // Two layers; two prompts, two times four steps. A product of (20, 96) with (64, 96)^T, in the last layer
+  // of the row whose logits are wanted alone, and one of two rows.
   const Json& read = op_named(json["prefill"], "mlp.down");
   EXPECT_EQ(read["calls"], 2 * 2);
-  EXPECT_EQ(read["flops"].get<double>(), 2.0 * 2 * 2 * 20 * 96 * 64);
+  EXPECT_EQ(read["flops"].get<double>(), 2.0 * 2 * (20 + 1) * 96 * 64);
   const Json& written = op_named(json["decode"], "mlp.down");
   EXPECT_EQ(written["calls"], 2 * 2 * 4);
   EXPECT_TRUE(json["steady_decode"].is_null()) << "a CPU has no gaps of its own";
