@@ -14,6 +14,7 @@
 #include "ops/cases.h"
 #include "ops/mirror.h"
 #include "ops/testing/conformance.h"
+#include "tensor/half.h"
 
 namespace sluice::cuda {
 namespace {
@@ -131,6 +132,24 @@ std::vector<Case<ops::Linear>> half_cases() {
   return out;
 }
 
+/// Products with a gate, of rows that are few and many, at the edges of tiles.
+std::vector<Case<ops::Linear>> gated_cases() {
+  std::vector<Case<ops::Linear>> out;
+  for (const auto& [type, activations] :
+       {std::pair(DType::bf16, Activations::bf16), std::pair(DType::f16, Activations::f16)}) {
+    for (const auto kind :
+         {ops::ActivationKind::silu, ops::ActivationKind::gelu, ops::ActivationKind::gelu_tanh}) {
+      for (int64_t rows : {1, 20, 129, 300})
+        out.push_back(
+            {{rows == 300 ? 16 : 528, rows == 20 ? 1024 : 584, type, activations, rows % 2 == 0, kind},
+             rows});
+    }
+  }
+  // More tiles than multiprocessors.
+  out.push_back({{7184, 264, DType::bf16, Activations::bf16, true, ops::ActivationKind::silu}, 2500});
+  return out;
+}
+
 using AttentionCases = std::vector<Case<ops::Attention>>;
 
 void add_masks(AttentionCases& out, DType kv, int64_t dim, const std::vector<ops::ProblemSequence>& batch) {
@@ -191,6 +210,32 @@ TEST(CudaConformance, Linear) {
   SKIP_WITHOUT_GPU();
   compare_all(ops::edge_cases<ops::Linear>());
   compare_all(half_cases());
+  compare_all(gated_cases());
+  compare_all<ops::Linear>({{{1030, 520, DType::bf16, Activations::bf16, true}, 1500}});  // by large tiles
+}
+
+/// What is written rounded is what is written in f32, rounded.
+TEST(CudaConformance, GatesRoundWhatTheyWrite) {
+  SKIP_WITHOUT_GPU();
+  for (const Case<ops::Linear>& c : gated_cases()) {
+    Problem<ops::Linear> problem = ops::make_problem(c, 3);
+    for (const Kernel<ops::Linear>& kernel : gpu()->kernels.all<ops::Linear>()) {
+      if (!kernel.refuses(c.desc).empty()) continue;
+      SCOPED_TRACE(fmt::format("{} ({}) rows={}", kernel.name, to_line(c.desc), c.rows));
+      const std::vector<float> exact = outputs_of(problem, kernel);
+      Mirror device(*gpu()->device);
+      auto args = problem.args(kernel);
+      mirror(device, problem, args);
+      args.y.dtype = c.desc.weight;
+      std::byte* scratch = device.scratch(scratch_bytes(kernel, c.desc, c.rows));
+      kernel.run(c.desc, args, {device.stream(), scratch});
+      device.fetch();
+      const auto* rounded = reinterpret_cast<const uint16_t*>(problem.y.data());
+      const bool is_bf16 = c.desc.weight == DType::bf16;
+      for (size_t i = 0; i < exact.size(); ++i)
+        ASSERT_EQ(rounded[i], is_bf16 ? f32_to_bf16(exact[i]) : f32_to_f16(exact[i])) << "at " << i;
+    }
+  }
 }
 TEST(CudaConformance, MoeMlp) {
   SKIP_WITHOUT_GPU();
@@ -250,9 +295,12 @@ TEST(CudaBatchInvariance, Linear) {
   SKIP_WITHOUT_GPU();
   constexpr int64_t kRows = 1300;
   int tried = 0;
+  std::vector<ops::Linear::Desc> descs;
   for (const auto& [n, k] :
-       {std::pair(200, 576), std::pair(1000, 8200), std::pair(2048, 8192), std::pair(24, 16384)}) {
-    const ops::Linear::Desc d{n, k, DType::bf16, Activations::bf16, true};
+       {std::pair(200, 576), std::pair(1000, 8200), std::pair(2048, 8192), std::pair(24, 16384)})
+    descs.push_back({n, k, DType::bf16, Activations::bf16, true});
+  descs.push_back({1008, 2056, DType::bf16, Activations::bf16, true, ops::ActivationKind::silu});
+  for (const ops::Linear::Desc& d : descs) {
     Problem<ops::Linear> problem = ops::make_problem(Case<ops::Linear>{d, kRows}, 7);
     for (const Kernel<ops::Linear>& kernel : gpu()->kernels.all<ops::Linear>()) {
       if (!kernel.batch_invariant || !kernel.refuses(d).empty()) continue;

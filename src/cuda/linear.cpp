@@ -11,14 +11,17 @@ using ops::Activations;
 using ops::Linear;
 
 // Up to here reading W once decides, and linear_few or linear_wgmma does it best; above, the library is a few
-// per cent faster.
+// per cent faster, unless a gate follows.
 constexpr int64_t kFewRows = 128;
+// From here on linear_large has tiles enough for all multiprocessors.
+constexpr int64_t kManyRows = 768;
 
 bool is_rounded(const Linear::Desc& d) { return d.activations != Activations::f32; }
 
 std::string exact_refuses(const Linear::Desc& d) {
   if (!is_plain_float(d.weight)) return "weights are f32, f16 or bf16";
   if (d.activations == Activations::int8) return "activations are floats";
+  if (d.gate) return "the activation is a step of its own";
   return {};
 }
 
@@ -27,11 +30,24 @@ std::string half_refuses(const Linear::Desc& d) {
   const bool same = (d.activations == Activations::bf16 && d.weight == DType::bf16) ||
                     (d.activations == Activations::f16 && d.weight == DType::f16);
   if (!same) return "weights and activations are both f16 or both bf16";
+  if (d.gate && !linear_large_fits(*d.gate, d.n))
+    return "a gate is silu, gelu or gelu_tanh of a multiple of 8 columns";
   return d.k % 8 == 0 ? "" : "k is not a multiple of 8";
+}
+
+std::string half_invariant_refuses(const Linear::Desc& d) {
+  if (d.gate && !linear_wgmma_sums_at_once(d.n, d.k, true))
+    return "k is summed in parts, and the activation is a step of its own";
+  return half_refuses(d);
 }
 
 uint64_t rounded_bytes(const Linear::Desc& d, int64_t rows) {
   return (static_cast<uint64_t>(rows * d.k) * 2 + 255) / 256 * 256;
+}
+
+/// Of sums to which a gate is applied afterwards.
+uint64_t gate_bytes(const Linear::Desc& d, int64_t rows) {
+  return (static_cast<uint64_t>(std::min(rows, kManyRows - 1) * d.n) * sizeof(float) + 255) / 256 * 256;
 }
 
 LinearCall call_of(const Linear::Desc& d, const Linear::Args& a) {
@@ -58,26 +74,57 @@ LinearCall rounded_call(const Linear::Desc& d, const Linear::Args& a, const ops:
   return call;
 }
 
+/// The product and its gate one after the other; sums lie at `rest`, what `product` needs behind them.
+template <typename Product>
+void run_gated_apart(const Linear::Desc& d, const LinearCall& call, const ops::Launch& launch,
+                     std::byte* rest, const Product& product) {
+  LinearCall sums = call;
+  sums.y = {rest, DType::f32, call.x.rows, d.n, d.n};
+  product(sums, rest + gate_bytes(d, call.x.rows));
+  activation(queue_of(launch),
+             {.kind = *d.gate, .gated = true, .dim = d.outputs(), .x = sums.y, .y = call.y});
+}
+
 void run_half(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
   std::byte* rest = nullptr;
   const LinearCall call = rounded_call(d, a, launch, &rest);
+  if (d.gate) {
+    if (call.x.rows >= kManyRows) return linear_large(queue_of(launch), call, d.gate);
+    return run_gated_apart(d, call, launch, rest, [&](const LinearCall& sums, std::byte* scratch) {
+      if (call.x.rows > kFewRows && linear_blas(queue_of(launch), sums, scratch)) return;
+      if (call.x.rows <= kLinearFewRows) return linear_few(queue_of(launch), sums);
+      linear_wgmma(queue_of(launch), sums, false, scratch, counters_of(launch));
+    });
+  }
   if (call.x.rows <= kLinearFewRows) return linear_few(queue_of(launch), call);
   if (call.x.rows > kFewRows && linear_blas(queue_of(launch), call, rest)) return;
+  if (call.x.rows >= kManyRows && linear_large_fits(call)) return linear_large(queue_of(launch), call);
   linear_wgmma(queue_of(launch), call, false, rest, counters_of(launch));
 }
 
 void run_half_invariant(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
   std::byte* rest = nullptr;
   const LinearCall call = rounded_call(d, a, launch, &rest);
+  if (d.gate) {
+    if (call.x.rows > kFewRows) return linear_large(queue_of(launch), call, d.gate);
+    return run_gated_apart(d, call, launch, rest, [&](const LinearCall& sums, std::byte* scratch) {
+      linear_wgmma(queue_of(launch), sums, true, scratch, counters_of(launch));
+    });
+  }
+  if (call.x.rows >= kManyRows && linear_large_fits(call) && linear_wgmma_sums_at_once(d.n, d.k, true))
+    return linear_large(queue_of(launch), call);
   linear_wgmma(queue_of(launch), call, true, rest, counters_of(launch));
 }
 
 uint64_t half_invariant_workspace(const Linear::Desc& d, int64_t max_rows, int) {
-  return rounded_bytes(d, max_rows) + linear_wgmma_workspace(d.n, d.k, max_rows);
+  return rounded_bytes(d, max_rows) + (d.gate ? gate_bytes(d, max_rows) : 0) +
+         linear_wgmma_workspace(d.n, d.k, max_rows);
 }
 uint64_t half_workspace(const Linear::Desc& d, int64_t max_rows, int parallelism) {
   const uint64_t products = half_invariant_workspace(d, max_rows, parallelism);
-  return max_rows > kFewRows ? std::max(products, rounded_bytes(d, max_rows) + kBlasWorkspace) : products;
+  if (max_rows <= kFewRows) return products;
+  return std::max(products,
+                  rounded_bytes(d, max_rows) + (d.gate ? gate_bytes(d, max_rows) : 0) + kBlasWorkspace);
 }
 
 template <int kSlower>
@@ -113,7 +160,7 @@ void register_linear_kernels(ops::Kernels& kernels) {
                                   .layout = &ops::plain_layout(),
                                   .batch_invariant = false});
   kernels.add(ops::Kernel<Linear>{.name = "cuda.linear.half_invariant",
-                                  .refuses = half_refuses,
+                                  .refuses = half_invariant_refuses,
                                   .seconds = seconds<2>,
                                   .run = run_half_invariant,
                                   .workspace_bytes = half_invariant_workspace,

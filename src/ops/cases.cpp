@@ -274,6 +274,8 @@ std::vector<Case<Linear>> large_model_cases() {
       out.push_back({{n, k, DType::bf16, Activations::bf16, false}, rows});
   }
   for (int64_t rows : {1, 64}) out.push_back({{128256, 4096, DType::bf16, Activations::bf16, false}, rows});
+  for (int64_t rows : {256, 2048})
+    out.push_back({{28672, 4096, DType::bf16, Activations::bf16, false, ActivationKind::silu}, rows});
   return out;
 }
 template <>

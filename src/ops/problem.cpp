@@ -210,22 +210,36 @@ Problem<Linear>::Problem(const Linear::Desc& d, int64_t m, uint32_t seed)
       rows(m),
       x(random_floats(m * d.k, seed)),
       bias(random_floats(d.bias ? d.n : 0, seed + 1)),
-      y(static_cast<size_t>(m * d.n)),
+      y(static_cast<size_t>(m * d.outputs())),
       weight(d.weight, d.n, d.k, 1, seed + 2) {}
 
 Linear::Args Problem<Linear>::args(const Kernel<Linear>& kernel) {
   std::fill(y.begin(), y.end(), NAN);
   return {matrix(x, rows, desc.k), weight.in(*kernel.layout), desc.bias ? bias.data() : nullptr,
-          matrix(y, rows, desc.n)};
+          matrix(y, rows, desc.outputs())};
 }
 
 std::vector<double> Problem<Linear>::tolerances() const {
   std::vector<double> out;
   for (int64_t m = 0; m < rows; ++m) {
     const double norm = norm_of(x.data() + m * desc.k, desc.k);
-    for (int64_t n = 0; n < desc.n; ++n) {
+    // Of a sum: |x| |w|, of which it is a part like 1 / sqrt(k), and the bias.
+    const auto size = [&](int64_t n) {
       const double b = desc.bias ? std::abs(bias[static_cast<size_t>(n)]) : 0;
-      out.push_back(8 * kEps * (norm * weight.norms()[static_cast<size_t>(n)] + b));
+      return std::pair(norm * weight.norms()[static_cast<size_t>(n)], b);
+    };
+    for (int64_t n = 0; n < desc.outputs(); ++n) {
+      const auto [product, b] = size(n);
+      if (!desc.gate) {
+        out.push_back(8 * kEps * (product + b));
+        continue;
+      }
+      // Errors pass through the activation (slope below 1.2) and a factor.
+      const auto [other, c] = size(desc.n / 2 + n);
+      const double root = std::sqrt(static_cast<double>(desc.k));
+      const double gate = 4 * product / root + b, factor = 4 * other / root + c;
+      const double activation = 12 * kEps * gate * (1 + gate) * factor;
+      out.push_back(8 * kEps * (1.2 * (product + b) * factor + (other + c) * gate) + activation);
     }
   }
   return out;

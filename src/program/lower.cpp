@@ -34,6 +34,9 @@ class Lowering {
     SLUICE_TRY(head());
     fuse_add_norm(program_);
     if (backend_.rounded_buffers) round_buffers(program_);
+    fuse_gates(program_, [&](const LinearStep& product, const ops::Linear::Desc& gated) {
+      return is_no_slower(product, gated);
+    });
     SLUICE_TRY(select_kernels());
     place_weights();
     plan_memory(program_, backend_.device->info().parallelism);
@@ -434,6 +437,20 @@ class Lowering {
                          w.name, it->second);
     }
     return found;
+  }
+
+  /// Whether a product with a gate runs on a kernel that is as fast as the one that the product runs on
+  /// without.
+  bool is_no_slower(const LinearStep& product, const ops::Linear::Desc& gated) const {
+    const auto layout = stored_layout(program_.weights[static_cast<size_t>(product.weight)]);
+    if (!layout.ok()) return false;
+    ops::Kernels::Wish wish;
+    wish.layout = *layout;
+    wish.batch_invariant = recipe_.batch_invariant;
+    const auto with = backend_.kernels.select<ops::Linear>(gated, wish);
+    const auto without = backend_.kernels.select<ops::Linear>(product.desc, wish);
+    return with.ok() && without.ok() &&
+           (*with)->seconds(product.desc, 1) <= (*without)->seconds(product.desc, 1);
   }
 
   // Matrix products first: they decide the layouts, which an embedding tied to the head must then accept.

@@ -27,6 +27,26 @@ void fuse_add_norm(Program& program) {
   program.steps = std::move(fused);
 }
 
+void fuse_gates(Program& program, const AcceptsGate& accepts) {
+  std::vector<Step> fused;
+  for (Step& step : program.steps) {
+    auto* act = std::get_if<ActivationStep>(&step.op);
+    auto* product = fused.empty() ? nullptr : std::get_if<LinearStep>(&fused.back().op);
+    const bool pair = act != nullptr && product != nullptr && act->desc.gated && !product->desc.gate &&
+                      product->y.buffer == act->x.buffer && product->y.column == act->x.column &&
+                      product->y.cols == act->x.cols;
+    ops::Linear::Desc gated = pair ? product->desc : ops::Linear::Desc{};
+    if (pair) gated.gate = act->desc.kind;
+    if (!pair || !accepts(*product, gated)) {
+      fused.push_back(std::move(step));
+      continue;
+    }
+    product->desc = gated;
+    product->y = act->y;
+  }
+  program.steps = std::move(fused);
+}
+
 namespace {
 
 /// The type to which every reader of a buffer rounds it; f32 where one does not, where they differ, or where
@@ -133,7 +153,9 @@ void plan_memory(Program& program, int parallelism) {
   std::vector<size_t> order(program.buffers.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   for (BufferInfo& b : program.buffers) {
-    const int64_t rows = b.rows == Rows::tokens ? program.limits.tokens : program.limits.logits;
+    const bool unused =
+        life[static_cast<size_t>(&b - program.buffers.data())].stretches.empty();  // after fusion
+    const int64_t rows = unused ? 0 : b.rows == Rows::tokens ? program.limits.tokens : program.limits.logits;
     b.bytes = (static_cast<uint64_t>(rows * b.cols) * info(b.dtype).block_bytes + kAlignment - 1) /
               kAlignment * kAlignment;
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 
+#include "program/passes.h"
 #include "program/testing/tiny_program.h"
 
 namespace sluice::program {
@@ -105,6 +106,27 @@ TEST(Fusion, KeepsBothNormsOfASandwich) {
   const AddNormStep& middle = *norms[1];  // h += post_mixer(mixer); y = pre_ff(h)
   EXPECT_EQ(weight(program, middle.branch_weight).name, "layers.0.post_mixer_norm");
   EXPECT_EQ(weight(program, middle.output_weight).name, "layers.0.pre_ff_norm");
+}
+
+TEST(Fusion, OfGatesIsForKernelsThatAreNoSlower) {
+  TinyProgram tiny = make({});  // whose kernels the plan asks
+  Program& program = tiny.program;
+  const Program before = program;
+  for (const LinearStep* s : steps_of<LinearStep>(program))
+    EXPECT_FALSE(s->desc.gate) << "the fast kernels here have none";
+  fuse_gates(program, [](const LinearStep&, const ops::Linear::Desc&) { return false; });
+  EXPECT_EQ(program.steps.size(), before.steps.size());
+  fuse_gates(program, [](const LinearStep& product, const ops::Linear::Desc& gated) {
+    return gated.gate == ops::ActivationKind::silu && gated.n == product.desc.n;
+  });
+  EXPECT_EQ(program.steps.size() + 2, before.steps.size());
+  EXPECT_TRUE(steps_of<ActivationStep>(program).empty());
+  const LinearStep& up = *steps_of<LinearStep>(program)[2];
+  const ActivationStep& was = *steps_of<ActivationStep>(before)[0];
+  EXPECT_EQ(up.y.buffer, was.y.buffer);
+  EXPECT_EQ(up.y.cols, up.desc.outputs());
+  plan_memory(program, 2);
+  EXPECT_EQ(program.buffers[static_cast<size_t>(was.x.buffer)].bytes, 0u) << "nobody writes it any more";
 }
 
 TEST(Merging, OfEqualTypesMakesOneProduct) {

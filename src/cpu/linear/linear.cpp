@@ -197,6 +197,7 @@ std::string rows16_refuses(const Linear::Desc& d) {
       !(d.activations == ops::Activations::bf16 && d.weight == DType::bf16))
     return fmt::format("{} activations do not go with {} weights here", enum_name(d.activations),
                        name(d.weight));
+  if (d.gate) return "the activation is a step of its own";
   return {};
 }
 

@@ -31,16 +31,20 @@ float representation(ops::Activations activations, float x) {
 
 void run_float(const Linear::Desc& d, const Linear::Args& a, ThreadPool& pool, std::byte* workspace) {
   float* rows = Workspace(workspace).take<float>(d.k * pool.threads());
-  pool.parallel_for(d.n, 16, [&](int64_t begin, int64_t end, int worker) {
+  pool.parallel_for(d.outputs(), 16, [&](int64_t begin, int64_t end, int worker) {
     float* w = rows + worker * d.k;
-    for (int64_t n = begin; n < end; ++n) {
+    const auto multiply = [&](int64_t n, const auto& use) {
       quant::dequantize_row(d.weight, plain_row(d, a.weight, n), w, d.k);
       for (int64_t m = 0; m < a.x.rows; ++m) {
         const float* x = a.x.f32(m);
         double sum = 0;
         for (int64_t k = 0; k < d.k; ++k) sum += double{representation(d.activations, x[k])} * w[k];
-        a.y.f32(m)[n] = static_cast<float>(sum + (d.bias ? a.bias[n] : 0));
+        use(m, static_cast<float>(sum + (d.bias ? a.bias[n] : 0)));
       }
+    };
+    for (int64_t n = begin; n < end; ++n) {
+      multiply(n, [&](int64_t m, float sum) { a.y.f32(m)[n] = d.gate ? activate(*d.gate, sum) : sum; });
+      if (d.gate) multiply(n + d.n / 2, [&](int64_t m, float sum) { a.y.f32(m)[n] *= sum; });
     }
   });
 }
@@ -150,6 +154,7 @@ std::string linear_refuses(const Linear::Desc& d) {
     return "bf16 activations are for bf16 weights";
   if (d.activations == ops::Activations::f16 && d.weight != DType::f16)
     return "f16 activations are for f16 weights";
+  if (d.gate && d.activations == ops::Activations::int8) return "a gate is not for int8 activations";
   return {};
 }
 

@@ -7,7 +7,7 @@ namespace sluice::cuda {
 __device__ inline float activate(ops::ActivationKind kind, float x) {
   switch (kind) {
     case ops::ActivationKind::silu:
-      return x / (1.0f + expf(-x));
+      return __fdividef(x, 1.0f + __expf(-x));  // off by as little as other orders of a product's sum
     case ops::ActivationKind::gelu:
       return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
     case ops::ActivationKind::gelu_tanh:

@@ -2,6 +2,8 @@
 // src/ops; pointers are to device memory. Rows of all matrices are f32 unless a call says otherwise.
 #pragma once
 
+#include <optional>
+
 #include "cuda/kernels/runtime.h"
 #include "ops/batch.h"
 #include "ops/kinds.h"
@@ -149,6 +151,13 @@ void linear_wgmma(Queue queue, const LinearCall& call, bool for_prompts, std::by
 /// The same for at most kLinearFewRows rows of x, each in one order.
 constexpr int64_t kLinearFewRows = 8;
 void linear_few(Queue queue, const LinearCall& call);
+/// For many rows of x: what linear_wgmma makes where it sums k in one part, bit for bit. With a gate y is f32 or of the
+/// weight's type and has n / 2 columns.
+bool linear_large_fits(const LinearCall& call);
+bool linear_large_fits(ops::ActivationKind gate, int64_t n);
+void linear_large(Queue queue, const LinearCall& call, std::optional<ops::ActivationKind> gate = {});
+/// Whether linear_wgmma sums k in one part.
+bool linear_wgmma_sums_at_once(int64_t n, int64_t k, bool for_prompts);
 /// cuBLASLt, from the library of that name on this machine; false where there is none.
 constexpr uint64_t kBlasWorkspace = uint64_t{32} << 20;
 bool linear_blas(Queue queue, const LinearCall& call, std::byte* workspace);

@@ -403,6 +403,10 @@ uint64_t linear_wgmma_workspace(int64_t n, int64_t k, int64_t most_rows) {
   return uint64_t{kBlocks} * kMostRows * sizeof(float) * static_cast<uint64_t>(fewest_columns(most_rows));
 }
 
+bool linear_wgmma_sums_at_once(int64_t n, int64_t k, bool for_prompts) {
+  return parts_of(n, k, for_prompts ? kShortestPartForPrompts : kShortestPart) == 1;
+}
+
 void linear_wgmma(Queue queue, const LinearCall& c, bool for_prompts, std::byte* workspace, uint32_t* counters) {
   const int parts = parts_of(c.n, c.k, for_prompts ? kShortestPartForPrompts : kShortestPart);
   run(queue, c, cut_of(c, parts), workspace, counters);

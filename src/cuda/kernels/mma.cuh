@@ -48,6 +48,13 @@ __device__ inline void load_matrices_transposed(uint32_t (&r)[4], uint32_t from)
                : "r"(from));
 }
 
+/// Four matrices of 8 x 8, a lane's share of each as in C of mma; lane l says where row l % 8 of matrix l / 8 goes.
+__device__ inline void store_matrices(uint32_t to, const uint32_t (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(r[0]), "r"(r[1]),
+               "r"(r[2]), "r"(r[3])
+               : "memory");
+}
+
 /// Byte offset of 16-byte piece `piece` of row `row` of a tile whose rows have kPieces of them: pieces are exchanged
 /// within a row so that the same piece of eight neighbouring rows lies in eight different banks.
 template <int kPieces>

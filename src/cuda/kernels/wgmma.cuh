@@ -52,6 +52,25 @@ __device__ inline void await(uint64_t& barrier, int parity) {
   } while (done == 0);
 }
 
+// ---- clusters
+
+__device__ inline int rank_in_cluster() {
+  int rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+__device__ inline void sync_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+/// At the barrier in the same place of another block of the cluster.
+__device__ inline void arrive_at_rank(uint64_t& barrier, int rank) {
+  asm volatile(
+      "{ .reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote]; }" ::"r"(shared_address(&barrier)),
+      "r"(rank)
+      : "memory");
+}
+
 /// A ring of places that copies fill and that are free again once all who read them have said so.
 template <int kPlaces>
 struct Gates {
@@ -114,6 +133,42 @@ __device__ inline void copy_box(uint32_t to, const CUtensorMap& map, int column,
       "l"(&map), "r"(column), "r"(row), "r"(shared_address(&barrier)), "l"(policy)
       : "memory");
 }
+
+/// A box that one block brings to all of its cluster: to the same place in each, counted by each one's barrier.
+template <int kCluster>
+__device__ inline void copy_box_to_cluster(uint32_t to, const CUtensorMap& map, int column, int row, uint64_t& barrier,
+                                           uint64_t policy) {
+  if constexpr (kCluster == 1) {
+    copy_box(to, map, column, row, barrier, policy);
+  } else {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint"
+        " [%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(to),
+        "l"(&map), "r"(column), "r"(row), "r"(shared_address(&barrier)), "h"(uint16_t{(1 << kCluster) - 1}), "l"(policy)
+        : "memory");
+  }
+}
+/// The same for a map of pairs; `row` counts those of one of the two matrices.
+template <int kCluster>
+__device__ inline void copy_pairs_to_cluster(uint32_t to, const CUtensorMap& map, int column, int row, uint64_t& barrier,
+                                             uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint"
+      " [%0], [%1, {%2, %3, %3, %4}], [%5], %6, %7;" ::"r"(to),
+      "l"(&map), "r"(column), "r"(0), "r"(row / 8), "r"(shared_address(&barrier)), "h"(uint16_t{(1 << kCluster) - 1}),
+      "l"(policy)
+      : "memory");
+}
+
+/// A box from shared memory, in the background; the part of it that is outside the map's tensor is left out.
+__device__ inline void store_box(const CUtensorMap& map, int column, int row, uint32_t from) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&map), "r"(column),
+               "r"(row), "r"(from)
+               : "memory");
+}
+__device__ inline void end_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+/// Until what this thread stores from may be written again.
+__device__ inline void await_stores_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 
 __device__ inline void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
