@@ -56,8 +56,9 @@ void run_tiles(const Attention::Desc& d, const Attention::Args& a, const ops::La
     most = std::max<int64_t>(most, s.rows);
     single |= s.rows == 1;
   }
-  if (single) attention_decode(queue_of(launch), call);
-  if (most > 1) attention_prefill(queue_of(launch), call, static_cast<int64_t>(a.sequences.size()), most);
+  const auto sequences = static_cast<int64_t>(a.sequences.size());
+  if (single) attention_decode(queue_of(launch), call, most > 1 ? sequences : call.q.rows);
+  if (most > 1) attention_prefill(queue_of(launch), call, sequences, most);
 }
 
 void run_segments(const Attention::Desc& d, const Attention::Args& a, const ops::Launch& launch) {

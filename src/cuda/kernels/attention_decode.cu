@@ -54,7 +54,7 @@ struct Part {
   int begin, end;                         // rounds of the block
 };
 __device__ Part part_of(const AttentionCall& c, const ops::SequenceRows& s) {
-  Part p{.row = blockIdx.x, .kv_head = blockIdx.z, .first_head = 0, .heads = 0, .table = s.table,
+  Part p{.row = s.first_row, .kv_head = blockIdx.z, .first_head = 0, .heads = 0, .table = s.table,
          .position = s.first_position, .seen_from = 0, .begin = 0, .end = 0};
   p.heads = static_cast<int>(c.shape.heads / c.shape.kv_heads);
   p.first_head = p.kv_head * p.heads;
@@ -328,12 +328,12 @@ __device__ void merge_blocks(const AttentionCall& c, const Part& part, Partial<D
 
 template <typename T, int D>
 __global__ void __launch_bounds__(kThreads, kResident<D>)
-    decode_kernel(const __grid_constant__ AttentionCall c, const __grid_constant__ CUtensorMap keys,
+    decode_kernel(const __grid_constant__ AttentionCall c, bool by_row, const __grid_constant__ CUtensorMap keys,
                   const __grid_constant__ CUtensorMap values) {
   extern __shared__ std::byte unaligned[];
   auto& shared = *reinterpret_cast<Shared<T, D>*>(unaligned + (1024 - shared_address(unaligned) % 1024) % 1024);
   allow_next();
-  const int32_t sequence = c.sequences.sequence_of[blockIdx.x];
+  const int32_t sequence = by_row ? c.sequences.sequence_of[blockIdx.x] : static_cast<int32_t>(blockIdx.x);
   const ops::SequenceRows s = sequence < 0 ? ops::SequenceRows{} : c.sequences.sequences[sequence];
   if (sequence < 0 || s.rows != 1) {  // all blocks of the cluster alike
     await_previous();
@@ -358,8 +358,10 @@ __global__ void __launch_bounds__(kThreads, kResident<D>)
 }
 
 template <typename T, int D>
-void run(Queue queue, const AttentionCall& c) {
-  const auto rows = static_cast<unsigned>(c.q.rows), kv_heads = static_cast<unsigned>(c.shape.kv_heads);
+void run(Queue queue, const AttentionCall& c, int64_t sequences) {
+  // Beside prompts most rows are not for this kernel, and a block for each of them would cost as much as the others do.
+  const bool by_row = c.q.rows <= sequences;
+  const auto rows = static_cast<unsigned>(by_row ? c.q.rows : sequences), kv_heads = static_cast<unsigned>(c.shape.kv_heads);
   unsigned splits = 1;
   // Clusters of eight fill a part of the GPU only: they are for batches that leave most of it idle.
   const auto room = [](unsigned s) { return kMultiprocessors * (s < 4 ? kResident<D> : 1); };
@@ -369,8 +371,8 @@ void run(Queue queue, const AttentionCall& c) {
     return tensor_map(pool, c.shape.type, {kAnyRows, D, D}, kKeys, 64, true);
   };
   constexpr size_t kShared = sizeof(Shared<T, D>) + 1024;
-  launch(decode_kernel<T, D>, {{rows, splits, kv_heads}, kThreads, kShared, splits}, queue, c, pages(c.cache.keys),
-         pages(c.cache.values));
+  launch(decode_kernel<T, D>, {{rows, splits, kv_heads}, kThreads, kShared, splits}, queue, c, by_row,
+         pages(c.cache.keys), pages(c.cache.values));
 }
 
 }  // namespace
@@ -381,8 +383,8 @@ bool attention_tiles_fit(const KvShape& s) {
          s.page_tokens >= kKeys && (s.page_tokens & (s.page_tokens - 1)) == 0;
 }
 
-void attention_decode(Queue queue, const AttentionCall& c) {
-  with_head(c.shape, [&](auto t, auto d) { run<decltype(t), decltype(d)::value>(queue, c); });
+void attention_decode(Queue queue, const AttentionCall& c, int64_t sequences) {
+  with_head(c.shape, [&](auto t, auto d) { run<decltype(t), decltype(d)::value>(queue, c, sequences); });
 }
 
 }  // namespace sluice::cuda

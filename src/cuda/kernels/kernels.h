@@ -118,8 +118,8 @@ void attention_exact(Queue queue, const AttentionCall& call);
 /// KV head, pages of 16 tokens or a larger power of two. They always round queries and weights to the type of the keys;
 /// sums are in fp32. Rows of q are 16-byte aligned.
 bool attention_tiles_fit(const KvShape& shape);
-/// The rows of sequences that have one row.
-void attention_decode(Queue queue, const AttentionCall& call);
+/// The rows of sequences that have one row; `sequences` may be fewer than there are rows.
+void attention_decode(Queue queue, const AttentionCall& call, int64_t sequences);
 /// The rows of the others, of which there are at most `most_rows`.
 void attention_prefill(Queue queue, const AttentionCall& call, int64_t sequences, int64_t most_rows);
 /// Rows of all sequences alike, batch invariant. `counters`: kCounters zeros, which are zeros again when the launch ends.
