@@ -31,7 +31,7 @@ SLUICE_SIMD void multiply_pairs(const std::byte* tile, int64_t part, int64_t k, 
                                 F32 (&sum)[R]) {
   const std::byte* w = tile + part * kLanes * 4;
   for (int64_t pair = 0; pair < k / 2; ++pair, w += kLineBytes, x += 4 * R) {
-    if constexpr (R >= kPrefetchRows) prefetch_ahead(w, kLineBytes);
+    prefetch_ahead(w, kLineBytes);
     const I32 weights = load_bytes(w);
     unroll<R>([&](auto row) {
       constexpr int r = decltype(row)::value;

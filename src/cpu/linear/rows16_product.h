@@ -219,9 +219,7 @@ SLUICE_SIMD void add_outliers(const Outlier* next, const Outlier* end, const I32
   }
 }
 
-// With several rows of x a core takes so long over a line of weights that it stops fetching ahead by itself;
-// with one it does that better alone.
-constexpr int kPrefetchRows = 4;
+// A core that takes weights apart does not fetch far enough ahead by itself.
 constexpr int64_t kPrefetchBytes = 4096;
 
 /// Asks for what lies kPrefetchBytes beyond [begin, begin + bytes).
@@ -245,10 +243,8 @@ SLUICE_SIMD void multiply_int8(const std::byte* tile, int64_t part, int64_t k, c
     F32 scale[kTogether][F.groups()], min[kTogether][F.groups()];
     unroll<kTogether>([&](auto p) { scales<F>(tile, part + p.value, scale[p.value], min[p.value]); });
     for (int c = 0; c < F.chunks(); ++c, x += R) {
-      if constexpr (R >= kPrefetchRows) {
-        constexpr int64_t kShare = F.tile_bytes() / F.chunks();
-        prefetch_ahead(tile + c * kShare, kShare);
-      }
+      constexpr int64_t kShare = F.tile_bytes() / F.chunks();
+      prefetch_ahead(tile + c * kShare, kShare);
       const std::byte* const chunk = tile + F.chunks_offset() + c * F.chunk_bytes();
       if constexpr (kTogether == 1) {
         I32 quad[kQuads];
@@ -357,7 +353,7 @@ SLUICE_SIMD void multiply_plain(const std::byte* tile, int64_t part, int64_t k, 
   constexpr int64_t kColumnBytes = kTileRows * kPlainBytes<D>;
   const auto* x = reinterpret_cast<const float*>(prepared);
   for (int64_t i = 0; i + 1 < k; i += 2, x += 2 * R) {
-    if constexpr (R >= kPrefetchRows) prefetch_ahead(tile + i * kColumnBytes, 2 * kColumnBytes);
+    prefetch_ahead(tile + i * kColumnBytes, 2 * kColumnBytes);
     add_column<D, false>(tile, part, i, x, sum);
     add_column<D, true>(tile, part, i + 1, x + R, sum);
   }
