@@ -47,6 +47,7 @@ uint64_t rounded_bytes(const Linear::Desc& d, int64_t rows) {
 
 /// Of sums to which a gate is applied afterwards.
 uint64_t gate_bytes(const Linear::Desc& d, int64_t rows) {
+  if (!d.gate) return 0;
   return (static_cast<uint64_t>(std::min(rows, kManyRows - 1) * d.n) * sizeof(float) + 255) / 256 * 256;
 }
 
@@ -74,57 +75,40 @@ LinearCall rounded_call(const Linear::Desc& d, const Linear::Args& a, const ops:
   return call;
 }
 
-/// The product and its gate one after the other; sums lie at `rest`, what `product` needs behind them.
-template <typename Product>
-void run_gated_apart(const Linear::Desc& d, const LinearCall& call, const ops::Launch& launch,
-                     std::byte* rest, const Product& product) {
+void multiply(const LinearCall& call, const ops::Launch& launch, std::byte* scratch) {
+  if (call.x.rows <= kLinearFewRows) return linear_few(queue_of(launch), call);
+  if (call.x.rows > kFewRows && linear_blas(queue_of(launch), call, scratch)) return;
+  if (call.x.rows >= kManyRows && linear_large_fits(call)) return linear_large(queue_of(launch), call);
+  linear_wgmma(queue_of(launch), call, false, scratch, counters_of(launch));
+}
+
+void multiply_invariant(const LinearCall& call, const ops::Launch& launch, std::byte* scratch) {
+  if (call.x.rows >= kManyRows && linear_large_fits(call) && linear_wgmma_sums_at_once(call.n, call.k, true))
+    return linear_large(queue_of(launch), call);
+  linear_wgmma(queue_of(launch), call, true, scratch, counters_of(launch));
+}
+
+/// A gate goes with the product from kGatedFrom rows on; with fewer it follows on sums in the workspace.
+template <auto kMultiply, int64_t kGatedFrom>
+void run_half(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
+  std::byte* rest = nullptr;
+  const LinearCall call = rounded_call(d, a, launch, &rest);
+  if (!d.gate) return kMultiply(call, launch, rest);
+  if (call.x.rows >= kGatedFrom) return linear_large(queue_of(launch), call, d.gate);
   LinearCall sums = call;
   sums.y = {rest, DType::f32, call.x.rows, d.n, d.n};
-  product(sums, rest + gate_bytes(d, call.x.rows));
+  kMultiply(sums, launch, rest + gate_bytes(d, call.x.rows));
   activation(queue_of(launch),
              {.kind = *d.gate, .gated = true, .dim = d.outputs(), .x = sums.y, .y = call.y});
 }
 
-void run_half(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
-  std::byte* rest = nullptr;
-  const LinearCall call = rounded_call(d, a, launch, &rest);
-  if (d.gate) {
-    if (call.x.rows >= kManyRows) return linear_large(queue_of(launch), call, d.gate);
-    return run_gated_apart(d, call, launch, rest, [&](const LinearCall& sums, std::byte* scratch) {
-      if (call.x.rows > kFewRows && linear_blas(queue_of(launch), sums, scratch)) return;
-      if (call.x.rows <= kLinearFewRows) return linear_few(queue_of(launch), sums);
-      linear_wgmma(queue_of(launch), sums, false, scratch, counters_of(launch));
-    });
-  }
-  if (call.x.rows <= kLinearFewRows) return linear_few(queue_of(launch), call);
-  if (call.x.rows > kFewRows && linear_blas(queue_of(launch), call, rest)) return;
-  if (call.x.rows >= kManyRows && linear_large_fits(call)) return linear_large(queue_of(launch), call);
-  linear_wgmma(queue_of(launch), call, false, rest, counters_of(launch));
-}
-
-void run_half_invariant(const Linear::Desc& d, const Linear::Args& a, const ops::Launch& launch) {
-  std::byte* rest = nullptr;
-  const LinearCall call = rounded_call(d, a, launch, &rest);
-  if (d.gate) {
-    if (call.x.rows > kFewRows) return linear_large(queue_of(launch), call, d.gate);
-    return run_gated_apart(d, call, launch, rest, [&](const LinearCall& sums, std::byte* scratch) {
-      linear_wgmma(queue_of(launch), sums, true, scratch, counters_of(launch));
-    });
-  }
-  if (call.x.rows >= kManyRows && linear_large_fits(call) && linear_wgmma_sums_at_once(d.n, d.k, true))
-    return linear_large(queue_of(launch), call);
-  linear_wgmma(queue_of(launch), call, true, rest, counters_of(launch));
-}
-
 uint64_t half_invariant_workspace(const Linear::Desc& d, int64_t max_rows, int) {
-  return rounded_bytes(d, max_rows) + (d.gate ? gate_bytes(d, max_rows) : 0) +
-         linear_wgmma_workspace(d.n, d.k, max_rows);
+  return rounded_bytes(d, max_rows) + gate_bytes(d, max_rows) + linear_wgmma_workspace(d.n, d.k, max_rows);
 }
 uint64_t half_workspace(const Linear::Desc& d, int64_t max_rows, int parallelism) {
   const uint64_t products = half_invariant_workspace(d, max_rows, parallelism);
   if (max_rows <= kFewRows) return products;
-  return std::max(products,
-                  rounded_bytes(d, max_rows) + (d.gate ? gate_bytes(d, max_rows) : 0) + kBlasWorkspace);
+  return std::max(products, rounded_bytes(d, max_rows) + gate_bytes(d, max_rows) + kBlasWorkspace);
 }
 
 template <int kSlower>
@@ -155,14 +139,14 @@ void register_linear_kernels(ops::Kernels& kernels) {
   kernels.add(ops::Kernel<Linear>{.name = "cuda.linear.half",
                                   .refuses = half_refuses,
                                   .seconds = seconds<1>,
-                                  .run = run_half,
+                                  .run = run_half<multiply, kManyRows>,
                                   .workspace_bytes = half_workspace,
                                   .layout = &ops::plain_layout(),
                                   .batch_invariant = false});
   kernels.add(ops::Kernel<Linear>{.name = "cuda.linear.half_invariant",
                                   .refuses = half_invariant_refuses,
                                   .seconds = seconds<2>,
-                                  .run = run_half_invariant,
+                                  .run = run_half<multiply_invariant, kFewRows + 1>,
                                   .workspace_bytes = half_invariant_workspace,
                                   .layout = &ops::plain_layout()});
 }
