@@ -135,23 +135,23 @@ class Verifier {
     const auto hidden = static_cast<uint64_t>(model.spec().hidden);
     int64_t departing = -1, seen = -1;
     Status status;
-    /// `buffer` has the rows from `row` on, `rows` of them, of what the reference calls `tensor`.
-    const auto compare = [&](int64_t layer, const std::string& tensor, int32_t buffer, size_t row,
-                             size_t rows) {
+    const auto rows_of = [&](int32_t buffer, size_t rows) {
+      return core_.executor().read(
+          program::matrix(program, model.memory(), buffer, static_cast<int64_t>(rows)));
+    };
+    const auto compare = [&](int64_t layer, const std::string& tensor, const std::vector<float>& ours) {
       if (departing >= 0 || !status.ok() || !reference_.has(tensor)) return;
       auto theirs = reference_.read<float>(tensor, DType::f32, {ids.size(), hidden});
       if (!theirs.ok()) {
         status = theirs.status();
         return;
       }
-      const std::vector<float> ours =
-          core_.executor().read(program::matrix(program, model.memory(), buffer, static_cast<int64_t>(rows)));
       double worst = 0, scale = 1;
-      for (float x : *theirs) scale = std::max(scale, std::abs(static_cast<double>(x)));
-      for (size_t k = 0; k < ours.size(); ++k) {
-        const double d =
-            std::abs(static_cast<double>(ours[k]) - static_cast<double>((*theirs)[row * hidden + k]));
+      for (size_t k = 0; k < theirs->size(); ++k) {
+        const double b = static_cast<double>((*theirs)[k]);
+        const double d = std::abs(static_cast<double>(ours[k]) - b);
         if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
+        scale = std::max(scale, std::abs(b));
       }
       if (worst > options_.tolerance * scale) departing = layer;
     };
@@ -163,15 +163,17 @@ class Verifier {
                                                   !std::holds_alternative<program::GatherRowsStep>(s.op);
                                          }) -
                             program.steps.begin());
-    size_t rows_done = 0;
+    std::vector<float> last;
     core_.executor().observe([&](size_t i) {
       if (i == head) {
-        const size_t rows = std::min(ids.size() - rows_done, static_cast<size_t>(program.limits.logits));
-        compare(layers, name + ".last_layer_output", program.last_hidden, rows_done, rows);
-        rows_done += rows;
+        const size_t left = ids.size() - last.size() / hidden;
+        const std::vector<float> slice =
+            rows_of(program.last_hidden, std::min(left, static_cast<size_t>(program.limits.logits)));
+        last.insert(last.end(), slice.begin(), slice.end());
+        if (last.size() == ids.size() * hidden) compare(layers, name + ".last_layer_output", last);
       } else if (i < head && program.steps[i].layer > seen) {
         seen = program.steps[i].layer;
-        compare(seen, fmt::format("{}.hidden_{}", name, seen), program.hidden, 0, ids.size());
+        compare(seen, fmt::format("{}.hidden_{}", name, seen), rows_of(program.hidden, ids.size()));
       }
     });
     CoreRequest request;
