@@ -405,12 +405,17 @@ class Lowering {
   // --- kernels
   // ----------------------------------------------------------------------------------------------------
 
-  template <typename S>
-  Status select(const Step& step, S& s, const ops::WeightLayout* layout) {
+  ops::Kernels::Wish wish_for(const ops::WeightLayout* layout) const {
     ops::Kernels::Wish wish;
     wish.rows = 1;  // decode decides: most of a model's life is small batches
     wish.layout = layout;
     wish.batch_invariant = recipe_.batch_invariant;
+    return wish;
+  }
+
+  template <typename S>
+  Status select(const Step& step, S& s, const ops::WeightLayout* layout) {
+    ops::Kernels::Wish wish = wish_for(layout);
     if (const auto it = wishes_.kernels.find(kernel_key(step)); it != wishes_.kernels.end())
       wish.name = it->second;
     auto kernel = backend_.kernels.select<typename S::Op>(s.desc, wish);
@@ -444,13 +449,11 @@ class Lowering {
   bool is_no_slower(const LinearStep& product, const ops::Linear::Desc& gated) const {
     const auto layout = stored_layout(program_.weights[static_cast<size_t>(product.weight)]);
     if (!layout.ok()) return false;
-    ops::Kernels::Wish wish;
-    wish.layout = *layout;
-    wish.batch_invariant = recipe_.batch_invariant;
+    const ops::Kernels::Wish wish = wish_for(*layout);
     const auto with = backend_.kernels.select<ops::Linear>(gated, wish);
     const auto without = backend_.kernels.select<ops::Linear>(product.desc, wish);
     return with.ok() && without.ok() &&
-           (*with)->seconds(product.desc, 1) <= (*without)->seconds(product.desc, 1);
+           (*with)->seconds(product.desc, wish.rows) <= (*without)->seconds(product.desc, wish.rows);
   }
 
   // Matrix products first: they decide the layouts, which an embedding tied to the head must then accept.

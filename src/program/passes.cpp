@@ -152,9 +152,9 @@ void plan_memory(Program& program, int parallelism) {
   const std::vector<Life> life = lives(program);
   std::vector<size_t> order(program.buffers.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  for (BufferInfo& b : program.buffers) {
-    const bool unused =
-        life[static_cast<size_t>(&b - program.buffers.data())].stretches.empty();  // after fusion
+  for (size_t i : order) {
+    BufferInfo& b = program.buffers[i];
+    const bool unused = life[i].stretches.empty();  // after fusion
     const int64_t rows = unused ? 0 : b.rows == Rows::tokens ? program.limits.tokens : program.limits.logits;
     b.bytes = (static_cast<uint64_t>(rows * b.cols) * info(b.dtype).block_bytes + kAlignment - 1) /
               kAlignment * kAlignment;
