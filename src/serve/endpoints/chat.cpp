@@ -42,7 +42,7 @@ std::unique_ptr<Formatter> read_chat(Fields& fields, App& app, Call& call, Const
 }  // namespace
 
 Reply chat_completions(App& app, HttpRequest& request) {
-  static const CallKind kKind{"chatcmpl-", {"max_completion_tokens", "max_tokens"}, 0, read_chat};
+  static constexpr CallKind kKind{"chatcmpl-", {"max_completion_tokens", "max_tokens"}, 0, read_chat};
   return answer(app, request, kKind);
 }
 

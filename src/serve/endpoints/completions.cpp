@@ -103,7 +103,7 @@ std::unique_ptr<Formatter> read_completion(Fields& fields, App& app, Call& call,
 }  // namespace
 
 Reply completions(App& app, HttpRequest& request) {
-  static const CallKind kKind{"cmpl-", {"max_tokens"}, 16, read_completion};
+  static constexpr CallKind kKind{"cmpl-", {"max_tokens"}, 16, read_completion};
   return answer(app, request, kKind);
 }
 

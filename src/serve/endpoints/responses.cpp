@@ -103,7 +103,7 @@ std::unique_ptr<Formatter> read_response(Fields& fields, App& app, Call& call, C
 }  // namespace
 
 Reply responses(App& app, HttpRequest& request) {
-  static const CallKind kKind{"resp_", {"max_output_tokens"}, 0, read_response};
+  static constexpr CallKind kKind{"resp_", {"max_output_tokens"}, 0, read_response};
   return answer(app, request, kKind);
 }
 

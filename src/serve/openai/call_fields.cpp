@@ -103,6 +103,7 @@ void read_call(Fields& fields, App& app, const HttpRequest& request, const CallK
   call.sampling = default_sampling(engine.codec().defaults());
   call.sampling.max_tokens = -1;  // not given
   for (const char* name : kind.max_tokens) {
+    if (name == nullptr) break;
     int value = -1;
     if (fields.read(name, value, 0, std::numeric_limits<int>::max()) && call.sampling.max_tokens < 0)
       call.sampling.max_tokens = value;

@@ -1,6 +1,8 @@
 // What all generating endpoints share: from JSON to a Call.
 #pragma once
 
+#include <array>
+
 #include "serve/generation.h"
 #include "serve/openai/constraint.h"
 #include "serve/openai/fields.h"
@@ -19,9 +21,11 @@ void read_model(Fields& fields, const App& app, std::string& model);
 
 /// What one kind of call has of its own.
 struct CallKind {
-  const char* id_prefix;                // "chatcmpl-"
-  std::vector<const char*> max_tokens;  // names of that field, in order of precedence
-  int default_max_tokens;               // 0: whatever room the prompt leaves
+  const char* id_prefix;  // "chatcmpl-"
+  // Names of that field, in order of precedence. No vector: kinds are read until the last handler has ended,
+  // which may be after what is static has been destroyed.
+  std::array<const char*, 2> max_tokens;
+  int default_max_tokens;  // 0: whatever room the prompt leaves
   /// Reads the fields that no other kind has, among them the prompts.
   std::unique_ptr<Formatter> (*read)(Fields& fields, App& app, Call& call, Constraint& constraint);
 };
